@@ -1,1 +1,1 @@
-"""The local platform: real MySQL, Router and S3 behind the Kubernetes API, on one machine and without root."""
+"""The local platform: real MySQL, Router and S3 behind the Kubernetes API, on one machine, without root."""

@@ -1,8 +1,8 @@
 """Paths, addresses and ports of one local platform: the one place that decides them.
 
 A platform is a folder (``TIPHYS_HOME``) and a network number: everything it runs listens on its own part of
-the loopback range, ``127.<network>.0.0/16``, which Linux lets any user bind. Two platforms with two folders and two
-numbers do not see each other.
+the loopback range, ``127.<network>.0.0/16``, which Linux lets any user bind. Two platforms with two folders
+and two numbers do not see each other.
 """
 
 from __future__ import annotations
