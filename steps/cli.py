@@ -1,0 +1,62 @@
+"""The `step` program: every step of every runbook as one command, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check-cluster": (
+        "steps.mysql.check_cluster:check_cluster",
+        "Look a cluster over and say what is wrong.",
+    ),
+    "deploy-cluster": (
+        "steps.mysql.deploy_cluster:deploy_cluster",
+        "Create a cluster, or bring it to what is asked.",
+    ),
+    "drill-measure": ("steps.drill.measure:drill_measure", "Inject the fault and measure what clients feel."),
+    "drill-preflight": ("steps.drill.preflight:drill_preflight", "Check that a drill is allowed and safe."),
+    "drill-report": ("steps.drill.report:drill_report", "Judge a drill and write its report."),
+    "drill-undo": ("steps.drill.undo:drill_undo", "Put back what a drill changed."),
+    "drill-verify": ("steps.drill.verify:drill_verify", "Look for every acknowledged write on every member."),
+    "load-sample-data": ("steps.mysql.load_sample_data:load_sample_data", "Fill a cluster with sample rows."),
+    "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
+    "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
+}
+"""Command name to where it lives and its one-line help (given here so that `--help` imports nothing)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all steps."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one step, or None where there is no such step."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of steps without importing them."""
+        with formatter.section("Steps"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+@click.command(cls=LazyGroup, context_settings={"max_content_width": 100})
+def main() -> None:
+    """Steps of the Tiphys runbooks. Each runs in a container of an Argo workflow, or by hand.
+
+    Outputs go to $STEP_OUTPUTS (default /tmp/outputs), input artifacts come from $STEP_INPUTS (/tmp/inputs), logs are
+    JSON lines on stderr. Exit codes: 0 done, 2 bad parameters, 10 refused by a guard, 20 verdict FAIL, 21 INVALID, 22
+    ABORTED, 75 temporary.
+    """
+
+
+if __name__ == "__main__":
+    main()
