@@ -1,0 +1,1 @@
+"""Kubelet: runs the pods of all nodes of the local platform as processes."""
