@@ -1,0 +1,220 @@
+"""Makes Argo templates out of step commands, so that a step's options are its form in the Argo UI.
+
+Nothing here knows what a step does: it reads the step's declaration (:mod:`steps.declare`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+
+from hera.workflows import Artifact, Container, NoneArchiveStrategy, Parameter, S3Artifact, Step, WorkflowTemplate
+from hera.workflows.models import (
+    Backoff,
+    ConfigMapKeySelector,
+    EnvVar,
+    EnvVarSource,
+    IntOrString,
+    Mutex,
+    RetryStrategy,
+    SecretKeySelector,
+    SecurityContext,
+    SemaphoreRef,
+    Synchronization,
+    ValueFrom,
+)
+from hera.workflows.models import Parameter as ParameterModel
+
+from steps.declare import INPUTS, OUTPUTS, StepCommand
+from steps.parameters import Parameter as StepParameter
+
+IMAGE = f"ghcr.io/tiphys/step:{version('tiphys')}"
+"""Image of every step: its tag is the package's version."""
+
+ARTIFACT_FOLDER = "runs/{{workflow.name}}/{{workflow.uid}}"
+"""Where a run's artifacts are kept in the bucket; the uid keeps a later run of the same name apart."""
+
+WORTH_A_RETRY = "asInt(lastRetry.exitCode) == 75 || lastRetry.status == 'Error'"
+"""Exit code 75 is :class:`steps.errors.Temporary`; Error is a pod that was deleted or could not start."""
+
+ONLY_TEMPORARY = "asInt(lastRetry.exitCode) == 75"
+"""For steps that must not start again after their pod was lost, such as the one that injects a fault."""
+
+S3_VARIABLES = {
+    "S3_ENDPOINT": "endpoint",
+    "S3_REGION": "region",
+    "S3_BUCKET": "bucket",
+    "AWS_ACCESS_KEY_ID": "accessKey",
+    "AWS_SECRET_ACCESS_KEY": "secretKey",
+}
+"""Environment variables of steps that talk to S3 themselves, and their keys in the Secret ``tiphys-s3``."""
+
+
+_VARIABLES = {"namespace": "namespace", "workflow": "name"}
+
+
+def container(
+    command: StepCommand, *, retry_when: str | None = WORTH_A_RETRY, timeout: str | None = None, s3: bool = False
+) -> Container:
+    """Return the container template of a step: inputs, arguments and outputs come from the command.
+
+    Args:
+        command: the step.
+        retry_when: expression under which Argo tries again, at most three times; None never does.
+        timeout: as Argo writes it ("30m"), or None for no limit.
+        s3: whether the step talks to S3 itself and so needs the credentials.
+    """
+    name = str(command.name)
+    arguments = [f"--{p.name}={{{{inputs.parameters.{p.name}}}}}" for p in command.parameters]
+    arguments += [f"--{option}={{{{workflow.{_VARIABLES[option]}}}}}" for option in command.internal]
+    environment = [EnvVar(name="TIPHYS_WORKFLOW", value="{{workflow.name}}")]
+    if s3:
+        environment += [
+            EnvVar(name=variable, value_from=EnvVarSource(secret_key_ref=SecretKeySelector(name="tiphys-s3", key=key)))
+            for variable, key in S3_VARIABLES.items()
+        ]
+    retry = None
+    if retry_when is not None:
+        backoff = Backoff(duration="2s", factor=IntOrString(root="2"), max_duration="2m")
+        retry = RetryStrategy(limit=IntOrString(root="3"), expression=retry_when, backoff=backoff)
+    return Container(
+        name=name,
+        image=IMAGE,
+        command=["step", name],
+        args=arguments,
+        env=environment,
+        timeout=timeout,
+        retry_strategy=retry,
+        inputs=[
+            *(Parameter(name=p.name) for p in command.parameters),
+            *(Artifact(name=artifact_name(file), path=f"{INPUTS}/{file}") for file in command.input_files),
+        ],
+        outputs=[*_output_parameters(command), *_output_artifacts(command)],
+        security_context=SecurityContext(run_as_non_root=True, allow_privilege_escalation=False),
+    )
+
+
+def artifact_name(file: str) -> str:
+    """Return the artifact's name for a file: the file's name with hyphens in place of dots."""
+    return file.replace(".", "-")
+
+
+def _output_fields(command: StepCommand) -> list[dataclasses.Field[object]]:
+    return list(dataclasses.fields(command.outputs)) if command.outputs else []
+
+
+def _output_parameters(command: StepCommand) -> list[Parameter]:
+    made = []
+    for field in _output_fields(command):
+        if "file" in field.metadata:
+            continue
+        name = field.name.replace("_", "-")
+        made.append(
+            Parameter(
+                name=name,
+                description=field.metadata.get("help"),
+                global_name=name if field.metadata.get("global") else None,
+                value_from=ValueFrom(path=f"{OUTPUTS}/{name}", default=""),
+            )
+        )
+    return made
+
+
+def _output_artifacts(command: StepCommand) -> list[S3Artifact]:
+    files = [field.metadata["file"] for field in _output_fields(command) if "file" in field.metadata]
+    return [
+        S3Artifact(
+            name=artifact_name(file),
+            path=f"{OUTPUTS}/{file}",
+            key=f"{ARTIFACT_FOLDER}/{file}",
+            archive=NoneArchiveStrategy(),
+            optional=True,
+        )
+        for file in files
+    ]
+
+
+def call(
+    command: StepCommand,
+    template: Container,
+    *,
+    name: str | None = None,
+    when: str | None = None,
+    artifacts: Mapping[str, str] | None = None,
+) -> Step:
+    """Add a call of a step to the Steps template that is open, its options from the workflow's parameters.
+
+    Args:
+        command: the step.
+        template: its container template.
+        name: of the call, the step's name where None.
+        when: condition, as Argo writes it.
+        artifacts: file name of each input artifact, and where it comes from
+            (``{{steps.measure.outputs.artifacts.measurement-json}}``).
+    """
+    arguments: list[Parameter | Artifact] = [
+        Parameter(name=p.name, value=f"{{{{workflow.parameters.{p.name}}}}}") for p in command.parameters
+    ]
+    arguments += [Artifact(name=artifact_name(file), from_=source) for file, source in (artifacts or {}).items()]
+    return Step(name=name or str(command.name), template=template.name, arguments=arguments, when=when)
+
+
+def workflow_parameters(commands: Iterable[StepCommand]) -> list[ParameterModel]:
+    """Return the arguments of a template whose steps are `commands`: the union of their options, by name.
+
+    Raises:
+        ValueError: two steps give one name two meanings.
+    """
+    merged: dict[str, StepParameter] = {}
+    for command in commands:
+        for parameter in command.parameters:
+            known = merged.setdefault(parameter.name, parameter)
+            if (known.default, known.enum, known.kind) != (parameter.default, parameter.enum, parameter.kind):
+                raise ValueError(
+                    f"parameter {parameter.name!r}: step {command.name} declares {parameter}, an earlier one {known}; "
+                    "give the two one declaration, or one of them another name"
+                )
+    return [
+        ParameterModel(name=p.name, description=p.help, value=p.default, enum=list(p.enum) or None)
+        for p in merged.values()
+    ]
+
+
+def runbook(
+    name: str,
+    *,
+    title: str,
+    description: str,
+    parameters: list[ParameterModel],
+    entrypoint: str | None = None,
+    on_exit: str | None = None,
+    mutex: str | None = "cluster-{{workflow.parameters.cluster}}",
+    service_account: str = "tiphys-runbooks",
+    deadline_seconds: int | None = None,
+) -> WorkflowTemplate:
+    """Return an open WorkflowTemplate; add its templates in a `with` block.
+
+    Args:
+        name: of the template and of its file.
+        title: short, for the Argo UI.
+        description: Markdown, for the Argo UI.
+        parameters: from :func:`workflow_parameters`.
+        entrypoint: name of the template to start with; `name` where None.
+        on_exit: name of the exit handler's template.
+        mutex: runs that hold the same one wait for each other; None for none.
+        service_account: what the steps may do.
+        deadline_seconds: after which the run is ended; None for never.
+    """
+    limit = SemaphoreRef(config_map_key_ref=ConfigMapKeySelector(name="tiphys-settings", key="max-concurrent-runs"))
+    return WorkflowTemplate(
+        name=name,
+        entrypoint=entrypoint or name,
+        on_exit=on_exit,
+        arguments=parameters,
+        service_account_name=service_account,
+        active_deadline_seconds=deadline_seconds,
+        annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},
+        labels={"app.kubernetes.io/part-of": "tiphys"},
+        synchronization=Synchronization(mutexes=[Mutex(name=mutex)] if mutex else None, semaphores=[limit]),
+    )
