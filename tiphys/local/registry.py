@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tiphys.local.printer_columns import AGE, COLUMNS
+
 
 @dataclass(frozen=True)
 class Column:
@@ -17,7 +19,7 @@ class Column:
     Attributes:
         name: the heading.
         value: dotted path into the object (``.status.phase``), or the name of a function of
-            `tiphys.local.apiserver.columns` where a path is not enough.
+            `tiphys.local.apiserver.cells` where a path is not enough.
         type: string, integer or date (a date is shown as an age).
         wide: shown by ``-o wide`` only.
     """
@@ -89,16 +91,13 @@ class Kind:
 
 
 def _columns(*columns: str) -> tuple[Column, ...]:
-    """Read columns written as ``Name=value`` or ``Name=value:type``; ``*Name`` is shown by -o wide only."""
+    """Read columns as `tiphys.local.printer_columns` writes them."""
     made = []
     for column in columns:
         name, value = column.split("=", 1)
         value, _, kind = value.partition(":")
         made.append(Column(name.lstrip("*"), value, kind or "string", name.startswith("*")))
     return tuple(made)
-
-
-_AGE = "Age=.metadata.creationTimestamp:date"
 
 
 class _Table:
@@ -117,203 +116,62 @@ class _Table:
         status: bool = False,
         scale: bool = False,
         generation: bool = False,
-        columns: tuple[str, ...] = (_AGE,),
     ) -> _Table:
-        names = (kind, plural, kind.lower())
-        flags = (namespaced, short, status, scale, generation)
-        self.kinds.append(Kind(self.group, self.version, *names, *flags, columns=_columns(*columns)))
+        self.kinds.append(
+            Kind(
+                self.group,
+                self.version,
+                kind,
+                plural,
+                singular=kind.lower(),
+                namespaced=namespaced,
+                short=short,
+                status=status,
+                scale=scale,
+                generation=generation,
+                columns=_columns(*COLUMNS.get(plural, (AGE,))),
+            )
+        )
         return self
 
 
-_CORE = (
+_TABLES = (
     _Table("", "v1")
-    .add("Namespace", "namespaces", "ns", namespaced=False, status=True, columns=("Status=.status.phase", _AGE))
-    .add(
-        "Node",
-        "nodes",
-        "no",
-        namespaced=False,
-        status=True,
-        columns=(
-            "Status=node_status",
-            "Roles=node_roles",
-            _AGE,
-            "Version=.status.nodeInfo.kubeletVersion",
-            "*Internal-IP=node_address",
-        ),
-    )
-    .add(
-        "Pod",
-        "pods",
-        "po",
-        status=True,
-        generation=True,
-        columns=(
-            "Ready=pod_ready",
-            "Status=pod_status",
-            "Restarts=pod_restarts",
-            _AGE,
-            "*IP=.status.podIP",
-            "*Node=.spec.nodeName",
-            "*Nominated Node=.status.nominatedNodeName",
-            "*Readiness Gates=pod_gates",
-        ),
-    )
-    .add(
-        "Service",
-        "services",
-        "svc",
-        status=True,
-        columns=(
-            "Type=.spec.type",
-            "Cluster-IP=.spec.clusterIP",
-            "External-IP=.spec.externalName",
-            "Port(s)=service_ports",
-            _AGE,
-            "*Selector=selector",
-        ),
-    )
-    .add("Endpoints", "endpoints", "ep", columns=("Endpoints=endpoint_addresses", _AGE))
-    .add("Secret", "secrets", columns=("Type=.type", "Data=data_count:integer", _AGE))
-    .add("ConfigMap", "configmaps", "cm", columns=("Data=data_count:integer", _AGE))
-    .add(
-        "Event",
-        "events",
-        "ev",
-        columns=(
-            "Last Seen=event_seen:date",
-            "Type=.type",
-            "Reason=.reason",
-            "Object=event_object",
-            "*Source=.source.component",
-            "Message=.message",
-        ),
-    )
+    .add("Namespace", "namespaces", "ns", namespaced=False, status=True)
+    .add("Node", "nodes", "no", namespaced=False, status=True)
+    .add("Pod", "pods", "po", status=True, generation=True)
+    .add("Service", "services", "svc", status=True)
+    .add("Endpoints", "endpoints", "ep")
+    .add("Secret", "secrets")
+    .add("ConfigMap", "configmaps", "cm")
+    .add("Event", "events", "ev")
     .add("ServiceAccount", "serviceaccounts", "sa")
-    .add(
-        "PersistentVolumeClaim",
-        "persistentvolumeclaims",
-        "pvc",
-        status=True,
-        columns=(
-            "Status=.status.phase",
-            "Volume=.spec.volumeName",
-            "Capacity=.status.capacity.storage",
-            "Access Modes=access_modes",
-            "StorageClass=.spec.storageClassName",
-            _AGE,
-        ),
-    )
-    .add(
-        "PersistentVolume",
-        "persistentvolumes",
-        "pv",
-        namespaced=False,
-        status=True,
-        columns=(
-            "Capacity=.spec.capacity.storage",
-            "Access Modes=access_modes",
-            "Reclaim Policy=.spec.persistentVolumeReclaimPolicy",
-            "Status=.status.phase",
-            "Claim=volume_claim",
-            _AGE,
-        ),
-    )
-)
-
-_REPLICAS = ("*Containers=container_names", "*Images=images", "*Selector=selector")
-_APPS = (
+    .add("PersistentVolumeClaim", "persistentvolumeclaims", "pvc", status=True)
+    .add("PersistentVolume", "persistentvolumes", "pv", namespaced=False, status=True),
     _Table("apps", "v1")
-    .add(
-        "StatefulSet",
-        "statefulsets",
-        "sts",
-        status=True,
-        scale=True,
-        generation=True,
-        columns=("Ready=replicas_ready", _AGE, *_REPLICAS[:2]),
-    )
-    .add(
-        "Deployment",
-        "deployments",
-        "deploy",
-        status=True,
-        scale=True,
-        generation=True,
-        columns=(
-            "Ready=replicas_ready",
-            "Up-to-date=.status.updatedReplicas:integer",
-            "Available=.status.availableReplicas:integer",
-            _AGE,
-            *_REPLICAS,
-        ),
-    )
-    .add(
-        "ReplicaSet",
-        "replicasets",
-        "rs",
-        status=True,
-        scale=True,
-        generation=True,
-        columns=(
-            "Desired=.spec.replicas:integer",
-            "Current=.status.replicas:integer",
-            "Ready=.status.readyReplicas:integer",
-            _AGE,
-            *_REPLICAS,
-        ),
-    )
+    .add("StatefulSet", "statefulsets", "sts", status=True, scale=True, generation=True)
+    .add("Deployment", "deployments", "deploy", status=True, scale=True, generation=True)
+    .add("ReplicaSet", "replicasets", "rs", status=True, scale=True, generation=True)
     .add("DaemonSet", "daemonsets", "ds", status=True, generation=True)
-    .add("ControllerRevision", "controllerrevisions", columns=("Revision=.revision:integer", _AGE))
-)
-
-_POLICY = _Table("policy", "v1").add(
-    "PodDisruptionBudget",
-    "poddisruptionbudgets",
-    "pdb",
-    status=True,
-    generation=True,
-    columns=(
-        "Min Available=.spec.minAvailable",
-        "Max Unavailable=.spec.maxUnavailable",
-        "Allowed Disruptions=.status.disruptionsAllowed:integer",
-        _AGE,
-    ),
-)
-_BATCH = (
+    .add("ControllerRevision", "controllerrevisions"),
+    _Table("policy", "v1").add("PodDisruptionBudget", "poddisruptionbudgets", "pdb", status=True, generation=True),
     _Table("batch", "v1")
     .add("Job", "jobs", status=True, generation=True)
-    .add("CronJob", "cronjobs", "cj", status=True, generation=True)
-)
-_DISCOVERY = _Table("discovery.k8s.io", "v1").add("EndpointSlice", "endpointslices")
-_NETWORK = (
+    .add("CronJob", "cronjobs", "cj", status=True, generation=True),
+    _Table("discovery.k8s.io", "v1").add("EndpointSlice", "endpointslices"),
     _Table("networking.k8s.io", "v1")
     .add("NetworkPolicy", "networkpolicies", "netpol")
-    .add("Ingress", "ingresses", "ing", status=True)
-)
-_RBAC = (
+    .add("Ingress", "ingresses", "ing", status=True),
     _Table("rbac.authorization.k8s.io", "v1")
     .add("Role", "roles")
     .add("RoleBinding", "rolebindings")
     .add("ClusterRole", "clusterroles", namespaced=False)
-    .add("ClusterRoleBinding", "clusterrolebindings", namespaced=False)
-)
-_LEASES = _Table("coordination.k8s.io", "v1").add("Lease", "leases", columns=("Holder=.spec.holderIdentity", _AGE))
-_STORAGE = _Table("storage.k8s.io", "v1").add(
-    "StorageClass", "storageclasses", "sc", namespaced=False, columns=("Provisioner=.provisioner", _AGE)
-)
-_REVIEWS = _Table("authorization.k8s.io", "v1").add(
-    "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False
-)
-_ARGO = (
+    .add("ClusterRoleBinding", "clusterrolebindings", namespaced=False),
+    _Table("coordination.k8s.io", "v1").add("Lease", "leases"),
+    _Table("storage.k8s.io", "v1").add("StorageClass", "storageclasses", "sc", namespaced=False),
+    _Table("authorization.k8s.io", "v1").add("SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False),
     _Table("argoproj.io", "v1alpha1")
-    .add(
-        "Workflow",
-        "workflows",
-        "wf",
-        generation=True,
-        columns=("Status=.status.phase", "Age=.status.startedAt:date", "Message=.status.message"),
-    )
+    .add("Workflow", "workflows", "wf", generation=True)
     .add("WorkflowTemplate", "workflowtemplates", "wftmpl", generation=True)
     .add(
         "ClusterWorkflowTemplate",
@@ -323,70 +181,26 @@ _ARGO = (
         namespaced=False,
         generation=True,
     )
-    .add(
-        "CronWorkflow",
-        "cronworkflows",
-        "cwf",
-        "cronwf",
-        generation=True,
-        columns=(
-            "Schedules=cron_schedules",
-            "Suspend=cron_suspend",
-            "Last Run=.status.lastScheduledTime:date",
-            _AGE,
-        ),
-    )
+    .add("CronWorkflow", "cronworkflows", "cwf", "cronwf", generation=True)
     .add("WorkflowTaskResult", "workflowtaskresults", generation=True)
     .add("EventSource", "eventsources", "es", status=True, generation=True)
     .add("Sensor", "sensors", "sn", status=True, generation=True)
-    .add("EventBus", "eventbus", "eb", status=True, generation=True)
-)
-_MYSQL = (
+    .add("EventBus", "eventbus", "eb", status=True, generation=True),
     _Table("mysql.oracle.com", "v2")
-    .add(
-        "InnoDBCluster",
-        "innodbclusters",
-        "ic",
-        "ics",
+    .add("InnoDBCluster", "innodbclusters", "ic", "ics", status=True, generation=True)
+    .add("MySQLBackup", "mysqlbackups", "mbk", status=True, generation=True),
+    _Table("apiextensions.k8s.io", "v1").add(
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        "crd",
+        "crds",
+        namespaced=False,
         status=True,
         generation=True,
-        columns=(
-            "Status=.status.cluster.status",
-            "Online=.status.cluster.onlineInstances:integer",
-            "Instances=.spec.instances:integer",
-            "Routers=.spec.router.instances:integer",
-            "Type=.status.cluster.type",
-            _AGE,
-        ),
-    )
-    .add(
-        "MySQLBackup",
-        "mysqlbackups",
-        "mbk",
-        status=True,
-        generation=True,
-        columns=("Cluster=.spec.clusterName", "Status=.status.status", "Output=.status.output", _AGE),
-    )
-)
-_EXTENSIONS = _Table("apiextensions.k8s.io", "v1").add(
-    "CustomResourceDefinition",
-    "customresourcedefinitions",
-    "crd",
-    "crds",
-    namespaced=False,
-    status=True,
-    generation=True,
-    columns=("Created At=.metadata.creationTimestamp",),
+    ),
 )
 
-KINDS: tuple[Kind, ...] = tuple(
-    kind
-    for table in (
-        *(_CORE, _APPS, _POLICY, _BATCH, _DISCOVERY, _NETWORK, _RBAC, _LEASES, _STORAGE, _REVIEWS),
-        *(_ARGO, _MYSQL, _EXTENSIONS),
-    )
-    for kind in table.kinds
-)
+KINDS: tuple[Kind, ...] = tuple(kind for table in _TABLES for kind in table.kinds)
 """Every kind that the API server serves."""
 
 _BY_PLURAL = {kind.plural: kind for kind in KINDS}
