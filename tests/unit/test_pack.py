@@ -1,0 +1,103 @@
+"""Templates made out of step commands: the form, the arguments and the outputs come from the declaration."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hera.workflows import Steps
+
+from steps.declare import StepCommand, artifact, input_file, option, parameter, step, target_options
+from workflows.pack import IMAGE, call, container, runbook, workflow_parameters
+
+
+@dataclass(frozen=True)
+class Sung:
+    loudness: float = parameter("How loud.", is_global=True)
+    notes: int = parameter("How many.")
+    score: Path | None = artifact("The score.", "score.json")
+
+
+@step("sing")
+@target_options
+@option("--workflow", required=True, help="Filled in.")
+@option("--verses", type=click.IntRange(1, 9), default=2, help="How many verses.")
+@option("--voice", type=click.Choice(["alto", "bass"]), default="alto", help="Which voice.")
+@option("--aloud", type=click.BOOL, default=True, help="Or not.")
+@input_file("--text", "text.txt", help="What.")
+def sing(namespace: str, cluster: str, workflow: str, verses: int, voice: str, aloud: bool, text: Path) -> Sung:
+    """Sing a song."""
+    return Sung(1.0, 2, None)
+
+
+def other(default: int) -> StepCommand:
+    @step("other")
+    @option("--verses", type=click.IntRange(1, 9), default=default, help="How many verses.")
+    def command(verses: int) -> None:
+        """Do something else."""
+
+    return command
+
+
+@pytest.fixture
+def template() -> dict[str, Any]:
+    with runbook("song", title="A song", description="Sings.", parameters=workflow_parameters([sing])) as workflow:
+        inner = container(sing, s3=True)
+        with Steps(name="song"):
+            call(sing, inner, artifacts={"text.txt": "{{workflow.outputs.artifacts.x}}"})
+    return dict(workflow.to_dict())
+
+
+def test_the_form_comes_from_the_options(template: dict[str, Any]) -> None:
+    form = {p["name"]: p for p in template["spec"]["arguments"]["parameters"]}
+    assert list(form) == ["cluster", "verses", "voice", "aloud"]
+    assert "value" not in form["cluster"], "a target must have no default: an event without it would hit it"
+    assert form["verses"]["value"] == "2"
+    assert form["voice"]["enum"] == ["alto", "bass"]
+    assert (form["aloud"]["value"], form["aloud"]["enum"]) == ("true", ["true", "false"])
+    assert form["voice"]["description"] == "Which voice."
+
+
+def test_the_container_gets_every_option_and_fills_in_its_own(template: dict[str, Any]) -> None:
+    made = template["spec"]["templates"][0]
+    assert made["container"]["command"] == ["step", "sing"]
+    assert made["container"]["image"] == IMAGE
+    assert not IMAGE.endswith("latest")
+    assert set(made["container"]["args"]) == {
+        *(f"--{name}={{{{inputs.parameters.{name}}}}}" for name in ("cluster", "verses", "voice", "aloud")),
+        "--namespace={{workflow.namespace}}",
+        "--workflow={{workflow.name}}",
+    }
+
+
+def test_no_secret_is_a_plain_value(template: dict[str, Any]) -> None:
+    env = {e["name"]: e for e in template["spec"]["templates"][0]["container"]["env"]}
+    assert env["AWS_SECRET_ACCESS_KEY"] == {
+        "name": "AWS_SECRET_ACCESS_KEY",
+        "valueFrom": {"secretKeyRef": {"name": "tiphys-s3", "key": "secretKey"}},
+    }
+
+
+def test_outputs_and_artifacts(template: dict[str, Any]) -> None:
+    made = template["spec"]["templates"][0]
+    loudness, notes = made["outputs"]["parameters"]
+    assert (loudness["globalName"], loudness["valueFrom"]["path"]) == ("loudness", "/tmp/outputs/loudness")
+    assert "globalName" not in notes
+    (score,) = made["outputs"]["artifacts"]
+    assert (score["path"], score["archive"], score["optional"]) == ("/tmp/outputs/score.json", {"none": {}}, True)
+    assert score["s3"]["key"] == "runs/{{workflow.name}}/{{workflow.uid}}/score.json"
+    (text,) = made["inputs"]["artifacts"]
+    assert text == {"name": "text-txt", "path": "/tmp/inputs/text.txt"}
+
+
+def test_runs_on_one_cluster_exclude_each_other(template: dict[str, Any]) -> None:
+    locks = template["spec"]["synchronization"]
+    assert locks["mutexes"] == [{"name": "cluster-{{workflow.parameters.cluster}}"}]
+    assert locks["semaphores"][0]["configMapKeyRef"]["key"] == "max-concurrent-runs"
+
+
+def test_one_name_has_one_meaning() -> None:
+    assert [p.name for p in workflow_parameters([sing, other(2)])].count("verses") == 1
+    with pytest.raises(ValueError, match="'verses'"):
+        workflow_parameters([sing, other(3)])
