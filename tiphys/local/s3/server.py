@@ -151,7 +151,7 @@ async def _publish(settings: Settings, credentials: Credentials) -> None:
     async with Kube.from_home(settings.home) as kube:
         while True:
             try:
-                await kube.wait_ready(10.0)
+                await kube.wait_ready(3600.0)
                 await publish(kube, credentials)
                 log.info("published the S3 credentials")
                 return

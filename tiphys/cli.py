@@ -1,0 +1,119 @@
+"""The tool ``tiphys``: a table of commands whose modules are loaded when they are used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+PLATFORM = "tiphys.commands.platform"
+RUNS = "tiphys.commands.runs"
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # name: (module that has a click command of that name, what `tiphys --help` says of it)
+    "up": (PLATFORM, "Start the local platform: MySQL, Kubernetes API, workflows, webhooks."),
+    "down": (PLATFORM, "Stop the local platform and every process of it."),
+    "status": (PLATFORM, "Show the platform's parts, nodes, clusters and running workflows."),
+    "token": (PLATFORM, "Print the bearer token of the webhooks."),
+    "kubeconfig": (PLATFORM, "Print the path of the platform's kubeconfig."),
+    "submit": (RUNS, "Run a template with parameters."),
+    "trigger": (RUNS, "Run a template through its webhook."),
+    "wait": (RUNS, "Wait for a run to finish."),
+    "resume": (RUNS, "Let a suspended run go on."),
+    "stop": (RUNS, "Stop a run; its exit handlers still run."),
+    "terminate": (RUNS, "End a run at once, without its exit handlers."),
+    "logs": (RUNS, "Show what a run's steps logged."),
+    "report": (RUNS, "Fetch a run's report."),
+    "render": ("tiphys.commands.render", "Write the manifests from the templates."),
+    "demo": ("tiphys.commands.demo", "One webhook, one measured failover, on this machine."),
+}
+"""To add a command, add a line here and the module."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help by the table, and loads one to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the table's order, which is the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load the command `cmd_name`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, _ = COMMANDS[cmd_name]
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name != module_name:
+                raise
+            raise click.ClickException(
+                f"this installation lacks {module_name}, which has the command {cmd_name}: install Tiphys again"
+            ) from error
+        attributes = (cmd_name, cmd_name.replace("-", "_"), f"{cmd_name.replace('-', '_')}_command")
+        for attribute in attributes:
+            if isinstance(command := getattr(module, attribute, None), click.Command):
+                return command
+        raise click.ClickException(f"{module_name} has no click command {cmd_name}: this is a bug")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, naming close ones when there is none of that name."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ". `tiphys --help` lists them"
+            raise click.UsageError(f"there is no command {args[0]}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"tiphys {version('tiphys')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The platform's folder (default: TIPHYS_HOME, else the user's own data folder).",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Print the version."
+)
+def cli(home: Path | None) -> None:
+    """Run MySQL runbooks on this machine or on a cluster.
+
+    `tiphys up` starts a platform of your own: real MySQL servers, no Docker, no root.
+    """
+    if home is not None:
+        import os
+
+        os.environ["TIPHYS_HOME"] = str(home.expanduser().absolute())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool; what it is started with is the process's own command line unless `argv` is given."""
+    try:
+        cli.main(args=list(argv) if argv is not None else None, prog_name="tiphys")
+    except BrokenPipeError:
+        # Whoever read our output has gone: that is their decision, not an error.
+        sys.stderr.close()
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()
