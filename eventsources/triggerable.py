@@ -1,0 +1,76 @@
+"""Which runbooks may be started from outside, and with which parameters: the one list for EventSources and Sensors.
+
+Names, order and defaults come from the WorkflowTemplates; types and patterns from the steps' options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from hera.workflows import WorkflowTemplate
+
+import workflows
+from steps.cli import main as step_program
+from steps.declare import StepCommand
+from steps.parameters import Parameter
+
+INTERNAL_LABEL = "tiphys.dev/internal"
+"""Label (value "true") of a WorkflowTemplate that nothing outside may start."""
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """A WorkflowTemplate that may be started from outside.
+
+    Attributes:
+        name: of the WorkflowTemplate, and of its endpoint.
+        parameters: in the order of the template's ``spec.arguments.parameters``.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+
+
+@functools.cache
+def triggerable() -> tuple[Runbook, ...]:
+    """Return the runbooks that may be started from outside, by name."""
+    found = []
+    for module in pkgutil.iter_modules(workflows.__path__):
+        build = getattr(importlib.import_module(f"workflows.{module.name}"), "build", None)
+        template = build() if build else None
+        if isinstance(template, WorkflowTemplate):
+            manifest = template.to_dict()
+            if (manifest["metadata"].get("labels") or {}).get(INTERNAL_LABEL) != "true":
+                found.append(runbook_of(manifest))
+    return tuple(sorted(found, key=lambda runbook: runbook.name))
+
+
+def runbook_of(template: dict[str, Any]) -> Runbook:
+    """Return what may be sent to a WorkflowTemplate, given as its manifest."""
+    options = _step_options(template)
+    parameters = []
+    for argument in template["spec"].get("arguments", {}).get("parameters") or []:
+        name, enum = argument["name"], tuple(argument.get("enum") or ())
+        known = options.get(name) or Parameter(name, "", None, enum, "enum" if enum else "text")
+        kind = known.kind if known.kind != "text" or not enum else "enum"
+        parameters.append(dataclasses.replace(known, default=argument.get("value"), enum=enum or known.enum, kind=kind))
+    return Runbook(template["metadata"]["name"], tuple(parameters))
+
+
+def _step_options(template: dict[str, Any]) -> dict[str, Parameter]:
+    """Return the options of every step that a template runs, by name."""
+    options: dict[str, Parameter] = {}
+    context = click.Context(step_program)
+    for part in template["spec"].get("templates") or []:
+        command = (part.get("container") or {}).get("command") or []
+        if command[:1] == ["step"] and len(command) > 1:
+            step = step_program.get_command(context, command[1])
+            if isinstance(step, StepCommand):
+                options |= {parameter.name: parameter for parameter in step.parameters}
+    return options

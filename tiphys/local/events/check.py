@@ -1,0 +1,110 @@
+"""What of EventSources and Sensors the gateway honours; everything else is named with its path, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tiphys.local.events.paths import PathError, split_path
+
+_WEBHOOK = {"endpoint", "method", "port", "authSecret", "maxPayloadSize", "metadata", "url"}
+_TRIGGER_SOURCE = {"dependencyName", "dataKey", "useRawData", "value"}
+_K8S = {"operation", "source", "parameters"}
+
+MEANINGLESS = {
+    "EventSource": {"service", "template", "replicas", "eventBusName"},
+    "Sensor": {"template", "replicas", "eventBusName", "revisionHistoryLimit", "loggingFields"},
+}
+"""Fields of the specs that say how Argo Events runs its own pods: they have no meaning here and are passed over."""
+
+
+def check(manifest: dict[str, Any]) -> list[str]:
+    """Return what the gateway does not honour in a manifest: one line each, beginning with the field's path.
+
+    Objects of other kinds are none of its business: the list is empty.
+    """
+    match manifest.get("kind"):
+        case "EventSource":
+            return _event_source(manifest.get("spec") or {})
+        case "Sensor":
+            return _sensor(manifest.get("spec") or {})
+    return []
+
+
+def _unknown(path: str, values: dict[str, Any], known: set[str]) -> list[str]:
+    return [f"{path}.{name}: the local gateway does not honour this field" for name in sorted(set(values) - known)]
+
+
+def _event_source(spec: dict[str, Any]) -> list[str]:
+    faults = _unknown("spec", spec, {"webhook"} | MEANINGLESS["EventSource"])
+    for name, webhook in (spec.get("webhook") or {}).items():
+        path = f"spec.webhook.{name}"
+        faults += _unknown(path, webhook, _WEBHOOK)
+        if webhook.get("method") != "POST":
+            faults.append(f"{path}.method: {webhook.get('method')!r}; only POST is honoured")
+        endpoint = str(webhook.get("endpoint") or "")
+        if not endpoint.startswith("/") or endpoint == "/health":
+            faults.append(f"{path}.endpoint: {endpoint!r}; expected a path such as /{name}, and not /health")
+        if not str(webhook.get("port", "")).isdigit():
+            faults.append(f"{path}.port: {webhook.get('port')!r}; expected a number as a text")
+        secret = webhook.get("authSecret")
+        if not secret:
+            faults.append(f"{path}.authSecret: missing; without a token anybody could start this")
+        elif not (secret.get("name") and secret.get("key")):
+            faults.append(f"{path}.authSecret: expected the name and the key of a Secret")
+    return faults
+
+
+def _sensor(spec: dict[str, Any]) -> list[str]:
+    faults = _unknown("spec", spec, {"dependencies", "triggers"} | MEANINGLESS["Sensor"])
+    names = set()
+    for index, dependency in enumerate(spec.get("dependencies") or []):
+        path = f"spec.dependencies[{index}]"
+        known = {"name", "eventSourceName", "eventName", "transform", "filters", "filtersLogicalOperator"}
+        faults += _unknown(path, dependency, known)
+        faults += _unknown(f"{path}.transform", dependency.get("transform") or {}, {"script"})
+        faults += _unknown(f"{path}.filters", dependency.get("filters") or {}, {"script"})
+        if dependency.get("name") in names:
+            faults.append(f"{path}.name: {dependency['name']!r} is the name of two dependencies")
+        names.add(dependency.get("name"))
+    for index, trigger in enumerate(spec.get("triggers") or []):
+        faults += _trigger(f"spec.triggers[{index}]", trigger, names)
+    return faults
+
+
+def _trigger(path: str, trigger: dict[str, Any], dependencies: set[str]) -> list[str]:
+    # The gateway tries for ever, at least once, so a retry strategy and atLeastOnce ask for less than they get.
+    faults = _unknown(path, trigger, {"template", "retryStrategy", "atLeastOnce"})
+    template = trigger.get("template") or {}
+    faults += _unknown(f"{path}.template", template, {"name", "conditions", "k8s"})
+    conditions = template.get("conditions")
+    if conditions not in dependencies:
+        faults.append(f"{path}.template.conditions: {conditions!r}; expected the name of one dependency")
+    k8s, path = template.get("k8s") or {}, f"{path}.template.k8s"
+    faults += _unknown(path, k8s, _K8S)
+    if k8s.get("operation", "create") != "create":
+        faults.append(f"{path}.operation: {k8s['operation']!r}; only create is honoured")
+    resource = (k8s.get("source") or {}).get("resource") or {}
+    faults += _unknown(f"{path}.source", k8s.get("source") or {}, {"resource"})
+    if resource.get("kind") != "Workflow" or not (resource.get("spec") or {}).get("workflowTemplateRef", {}).get(
+        "name"
+    ):
+        faults.append(f"{path}.source.resource: only a Workflow with spec.workflowTemplateRef.name is honoured")
+    for index, parameter in enumerate(k8s.get("parameters") or []):
+        faults += _parameter(f"{path}.parameters[{index}]", parameter)
+    return faults
+
+
+def _parameter(path: str, parameter: dict[str, Any]) -> list[str]:
+    faults = _unknown(path, parameter, {"src", "dest", "operation"})
+    source = parameter.get("src") or {}
+    faults += _unknown(f"{path}.src", source, _TRIGGER_SOURCE)
+    if "dataKey" not in source and "value" not in source:
+        faults.append(f"{path}.src: neither dataKey nor value; the whole event as one value is not honoured")
+    if parameter.get("operation", "overwrite") not in ("", "append", "prepend", "overwrite"):
+        faults.append(f"{path}.operation: {parameter['operation']!r}; expected append, prepend or overwrite")
+    for name, key in (("dest", parameter.get("dest")), ("src.dataKey", source.get("dataKey", "x"))):
+        try:
+            split_path(str(key or ""))
+        except PathError as error:
+            faults.append(f"{path}.{name}: {error}")
+    return faults

@@ -1,0 +1,159 @@
+"""Accepted events on disk: what was answered with 200 becomes a Workflow, whatever happens to this process.
+
+One row is one Workflow to be made. Rows stay after that, for a week, so that a key that comes again is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KEEP_SECONDS = 7 * 24 * 3600.0
+SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""Of the five characters behind a generated name, as Kubernetes chooses them: no words come out."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS accepted (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    accepted REAL NOT NULL,
+    created REAL,
+    UNIQUE (namespace, name)
+);
+CREATE INDEX IF NOT EXISTS waiting ON accepted (id) WHERE created IS NULL;
+"""
+
+
+def fingerprint(workflow: dict[str, Any]) -> str:
+    """Return what tells two requests under one name apart: the template and the arguments."""
+    spec = workflow.get("spec") or {}
+    arguments = (spec.get("arguments") or {}).get("parameters") or []
+    # A server may add fields to what it stores, so only what a caller decides is compared.
+    said = [spec.get("workflowTemplateRef", {}).get("name"), [[p["name"], p.get("value")] for p in arguments]]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a request to accept a Workflow.
+
+    Attributes:
+        name: of the Workflow.
+        is_new: whether it was accepted just now.
+        same: whether an earlier one of this name asks for the same.
+    """
+
+    name: str
+    is_new: bool
+    same: bool
+
+
+class Store:
+    """The accepted events of one platform. Writes that wait together are committed together, with one fsync."""
+
+    def __init__(self, path: Path):
+        """Open the store, making it if it is missing."""
+        # Two connections, so that a reader in the event loop never sees what is not committed yet.
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + _SCHEMA)
+        self._database.execute(
+            "DELETE FROM accepted WHERE created IS NOT NULL AND accepted < ?", (time.time() - KEEP_SECONDS,)
+        )
+        self._reader = sqlite3.connect(path, isolation_level=None)
+        self._queue: list[tuple[dict[str, Any], asyncio.Future[Accepted]]] = []
+        self._made: list[int] = []
+        self._lock = asyncio.Lock()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._reader.close()
+        self._database.close()
+
+    async def accept(self, workflow: dict[str, Any]) -> Accepted:
+        """Put a Workflow on disk, under its own name or one made from its `generateName`.
+
+        When this returns, the Workflow will be made. A name that was accepted before is not accepted again.
+        """
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._queue.append((workflow, future))
+        async with self._lock:
+            if not future.done():
+                batch, self._queue = self._queue, []
+                try:
+                    # A cancelled request must not leave the others of its batch without an answer.
+                    results = await asyncio.shield(asyncio.to_thread(self._insert, [item for item, _ in batch]))
+                except BaseException as error:
+                    for _, waiting in batch:
+                        if not waiting.done():
+                            waiting.set_exception(RuntimeError(f"the event could not be stored: {error!r}"))
+                    raise
+                for (_, waiting), result in zip(batch, results, strict=True):
+                    if not waiting.done():
+                        waiting.set_result(result)
+        return await future
+
+    def find(self, namespace: str, name: str) -> str | None:
+        """Return the fingerprint of the Workflow accepted under a name, or None."""
+        return _find(self._reader, namespace, name)
+
+    def waiting(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return the ids and Workflows that are still to be made, oldest first."""
+        rows = self._reader.execute("SELECT id, workflow FROM accepted WHERE created IS NULL ORDER BY id")
+        return [(identity, json.loads(workflow)) for identity, workflow in rows]
+
+    async def created(self, identity: int) -> None:
+        """Note that a Workflow was made. Losing this note is harmless: making it again finds that it exists."""
+        self._made.append(identity)
+        async with self._lock:
+            if self._made:
+                batch, self._made = self._made, []
+                await asyncio.shield(asyncio.to_thread(self._mark, batch))
+
+    def _mark(self, identities: list[int]) -> None:
+        marks = ",".join("?" * len(identities))
+        self._database.execute(f"UPDATE accepted SET created = ? WHERE id IN ({marks})", [time.time(), *identities])
+
+    def _insert(self, workflows: list[dict[str, Any]]) -> list[Accepted]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            results = [self._insert_one(workflow) for workflow in workflows]
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        return results
+
+    def _insert_one(self, workflow: dict[str, Any]) -> Accepted:
+        meta = dict(workflow["metadata"])
+        prefix = meta.pop("generateName", None) if not meta.get("name") else None
+        namespace, mark = meta["namespace"], fingerprint(workflow)
+        while True:
+            if prefix is not None:
+                meta["name"] = prefix + "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(5))
+            text = json.dumps({**workflow, "metadata": meta})
+            row = self._database.execute(
+                "INSERT OR IGNORE INTO accepted (namespace, name, fingerprint, workflow, accepted) "
+                "VALUES (?, ?, ?, ?, ?) RETURNING id",
+                (namespace, meta["name"], mark, text, time.time()),
+            ).fetchone()
+            if row:
+                return Accepted(meta["name"], True, True)
+            if prefix is None:
+                return Accepted(meta["name"], False, _find(self._database, namespace, meta["name"]) == mark)
+
+
+def _find(database: sqlite3.Connection, namespace: str, name: str) -> str | None:
+    row = database.execute(
+        "SELECT fingerprint FROM accepted WHERE namespace = ? AND name = ?", (namespace, name)
+    ).fetchone()
+    return str(row[0]) if row else None

@@ -1,0 +1,1 @@
+"""Starting, following and reading runs of the runbooks, on whatever cluster the kubeconfig names."""

@@ -1,0 +1,61 @@
+"""What a WorkflowTemplate's arguments are, and whether given values fit them: checked before anything is created.
+
+Argo checks no enum of a template that is submitted by reference, and finds a missing value only when it runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+
+def faults(template: dict[str, Any], given: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with values for a WorkflowTemplate: one sentence each, none if all is well."""
+    name = template["metadata"]["name"]
+    parameters = {p["name"]: p for p in declared(template)}
+    wrong = []
+    for key, value in given.items():
+        if key not in parameters:
+            wrong.append(f"{name} has no parameter {key!r}{_hint(key, list(parameters))}")
+            continue
+        allowed = [str(item) for item in parameters[key].get("enum") or []]
+        if allowed and value not in allowed and value != parameters[key].get("value"):
+            wrong.append(f"{key}={value} is not one of: {', '.join(allowed)}{_near(value, allowed)}")
+        elif "{{" in value:
+            wrong.append(f"{key} holds '{{{{', which Argo would expand; write the value itself")
+    for key, parameter in parameters.items():
+        if key not in given and "value" not in parameter and "valueFrom" not in parameter:
+            wrong.append(f"{key} is missing and has no default; add -p {key}=...")
+    return wrong
+
+
+def declared(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a template's workflow-level parameters."""
+    parameters: list[dict[str, Any]] = (template["spec"].get("arguments") or {}).get("parameters") or []
+    return parameters
+
+
+def workflow(
+    template: str, given: Mapping[str, str], *, name: str | None = None, labels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the Workflow that runs a template with the given values, under a name or a generated one."""
+    meta = {"name": name} if name else {"generateName": f"{template}-"}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {**meta, "labels": dict(labels or {})},
+        "spec": {
+            "workflowTemplateRef": {"name": template},
+            "arguments": {"parameters": [{"name": key, "value": value} for key, value in given.items()]},
+        },
+    }
+
+
+def _near(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _hint(word: str, words: list[str]) -> str:
+    return _near(word, words) or f"; it has: {', '.join(words) or 'none'}"
