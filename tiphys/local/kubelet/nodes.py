@@ -1,0 +1,115 @@
+"""Registers the platform's nodes and tells every few seconds that they are well."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import time
+from importlib.metadata import version
+from typing import Any
+
+from tiphys.local.client import AlreadyExists, ApiError, Kube
+from tiphys.local.kubelet.addresses import LAST_HOST
+from tiphys.local.kubelet.status import timestamp
+from tiphys.local.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 10.0
+_VERSION = version("tiphys")
+
+
+def node_names(settings: Settings) -> list[str]:
+    """Return the names of the platform's nodes."""
+    return [f"node-{number}" for number in range(1, settings.nodes + 1)]
+
+
+def node_object(settings: Settings, number: int, now: float) -> dict[str, Any]:
+    """Return the Node object of node `number` as it is first registered; each is a zone of its own."""
+    name = f"node-{number}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "kubernetes.io/hostname": name,
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
+                    platform.machine(), platform.machine()
+                ),
+                "topology.kubernetes.io/region": "local",
+                "topology.kubernetes.io/zone": f"local-{number}",
+            },
+        },
+        "spec": {"podCIDR": f"127.{settings.network}.{number}.0/24"},
+        "status": node_status(settings, number, now),
+    }
+
+
+def node_status(settings: Settings, number: int, now: float, since: str | None = None) -> dict[str, Any]:
+    """Return the status of node `number`: ready, with this machine's size.
+
+    Args:
+        settings: the platform's settings.
+        number: the node's number.
+        now: seconds since the epoch.
+        since: since when it has been ready; now if not known.
+    """
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    capacity = {"cpu": str(os.cpu_count() or 1), "memory": f"{pages * size // 1024}Ki", "pods": str(LAST_HOST)}
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "kubelet is posting ready status",
+        "lastHeartbeatTime": timestamp(now),
+        "lastTransitionTime": since or timestamp(now),
+    }
+    return {
+        "capacity": capacity,
+        "allocatable": capacity,
+        "conditions": [condition],
+        "addresses": [
+            {"type": "InternalIP", "address": settings.pod_address(number, 254)},
+            {"type": "Hostname", "address": f"node-{number}"},
+        ],
+        "nodeInfo": {
+            "kubeletVersion": f"v1.36.0+tiphys{_VERSION}",
+            "containerRuntimeVersion": f"tiphys://{_VERSION}",
+            "kernelVersion": platform.release(),
+            "osImage": "processes of this machine",
+            "operatingSystem": "linux",
+            "architecture": platform.machine(),
+        },
+    }
+
+
+async def keep_registered(kube: Kube, settings: Settings) -> None:
+    """Register the nodes and renew their status until cancelled; nodes that exist are never removed."""
+    since: dict[int, str] = {}
+    while True:
+        for number in range(1, settings.nodes + 1):
+            try:
+                await _renew(kube, settings, number, since)
+            except ApiError as error:
+                log.info("node not renewed", extra={"node": f"node-{number}", "error": str(error)})
+        await asyncio.sleep(HEARTBEAT_SECONDS if len(since) == settings.nodes else 0.2)
+
+
+async def _renew(kube: Kube, settings: Settings, number: int, since: dict[int, str]) -> None:
+    node = node_object(settings, number, time.time())
+    name = node["metadata"]["name"]
+    if number not in since:
+        try:
+            await kube.create("nodes", node)
+        except AlreadyExists:
+            known = await kube.get("nodes", name)
+            for item in (known.get("status") or {}).get("conditions") or []:
+                if item["type"] == "Ready" and item["status"] == "True":
+                    since[number] = item["lastTransitionTime"]
+    status = node_status(settings, number, time.time(), since.get(number))
+    await kube.patch("nodes", name, {"status": status}, subresource="status")
+    since[number] = status["conditions"][0]["lastTransitionTime"]
