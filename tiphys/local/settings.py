@@ -79,6 +79,13 @@ class Settings:
         """Base URL of the API server."""
         return f"http://{self.api_host}:{self.api_port}"
 
+    api_tls_port = 6444
+
+    @property
+    def api_tls_url(self) -> str:
+        """The same API over TLS: client-go, so kubectl, sends a kubeconfig's token over nothing else."""
+        return f"https://{self.api_host}:{self.api_tls_port}"
+
     @property
     def s3_host(self) -> str:
         """Address of the S3 server."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import ssl
 import sys
 from pathlib import Path
 
 from aiohttp import web
 
+from tiphys.local.apiserver.certificate import ensure_certificate
 from tiphys.local.apiserver.server import Server
 from tiphys.local.apiserver.store import Store
 from tiphys.local.apiserver.token import ensure_token
@@ -38,7 +40,11 @@ async def serve(home: Path) -> int:
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.api_host, settings.api_port, backlog=512).start()
-        log.info("serving", extra={"url": settings.api_url, "version": store.version})
+        certificate, key = ensure_certificate(settings)
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate, key)
+        await web.TCPSite(runner, settings.api_host, settings.api_tls_port, ssl_context=tls, backlog=512).start()
+        log.info("serving", extra={"url": settings.api_url, "tls": settings.api_tls_url, "version": store.version})
         await server.run()
     except OSError as error:
         log.error("cannot listen", extra={"url": settings.api_url, "error": str(error)})

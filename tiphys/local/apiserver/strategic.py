@@ -87,16 +87,14 @@ def strategic_merge(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, 
 
 
 def _merge_list(field: str, old: Any, patch: list[Any]) -> list[Any]:
-    old = old if isinstance(old, list) else []
+    merged: list[Any] = list(old) if isinstance(old, list) else []
     if {"$patch": "replace"} in patch:
-        kept: list[Any] = copy.deepcopy([item for item in patch if item != {"$patch": "replace"}])
-        return kept
+        return [copy.deepcopy(item) for item in patch if item != {"$patch": "replace"}]
     if field in _SETS:
-        return old + [item for item in patch if item not in old]
-    key = merge_key(field, old, patch)
+        return merged + [item for item in patch if item not in merged]
+    key = merge_key(field, merged, patch)
     if key is None:
         return copy.deepcopy(patch)
-    merged = list(old)
     for item in patch:
         at = next((index for index, known in enumerate(merged) if known.get(key) == item.get(key)), None)
         if item.get("$patch") == "delete":

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tiphys.local.apiserver.certificate import ensure_certificate
 from tiphys.local.client import AlreadyExists, Kube
 from tiphys.local.files import locked, write_whole
 from tiphys.local.settings import NAMESPACE, Settings
@@ -29,11 +30,14 @@ def ensure_token(settings: Settings) -> str:
 def kubeconfig(settings: Settings, token: str) -> dict[str, Any]:
     """Return a kubeconfig with one context, ``tiphys``, in the pack's namespace."""
     name = "tiphys"
+    certificate, _ = ensure_certificate(settings)
+    authority = base64.b64encode(certificate.read_bytes()).decode()
+    cluster = {"server": settings.api_tls_url, "certificate-authority-data": authority}
     context = {"cluster": name, "user": name, "namespace": NAMESPACE}
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": name, "cluster": {"server": settings.api_url}}],
+        "clusters": [{"name": name, "cluster": cluster}],
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": name, "context": context}],
         "current-context": name,
