@@ -58,7 +58,7 @@ def up(nodes: int | None, webhook_port: int | None, network: int | None, pre_sto
                 applied = asyncio.run(bringing_up.bring_up(settings, live.show))
         except (bringing_up.UpError, ManifestError) as error:
             raise click.ClickException(str(error)) from error
-    _say_what_next(settings, was_up, str(applied))
+    _say_what_next(settings, was_up, f"manifests: {applied}" if applied else "no manifests were found")
 
 
 def _make_home(home: Path) -> None:
@@ -75,7 +75,7 @@ def _make_home(home: Path) -> None:
 def _say_what_next(settings: Settings, was_up: bool, applied: str) -> None:
     from tiphys.local.s3.state import State
 
-    click.echo(f"\nThe platform in {settings.home} {'was up already' if was_up else 'is up'}; manifests: {applied}.")
+    click.echo(f"\nThe platform in {settings.home} {'was up already' if was_up else 'is up'}; {applied}.")
     s3 = State.load(settings.home)
     if s3.message:
         click.echo(f"S3: {s3.message}.")
@@ -125,7 +125,7 @@ def down(purge: bool) -> None:
 def _end_supervisor(home: Path, live: object) -> None:
     """Tell the supervisor to end the platform, and show how far it is."""
     from tiphys.local.platform.live import LiveList
-    from tiphys.local.platform.processes import read, send
+    from tiphys.local.platform.processes import is_alive, read, send
     from tiphys.local.platform.readiness import Readiness
     from tiphys.local.platform.record import Record, is_up
 
@@ -134,7 +134,7 @@ def _end_supervisor(home: Path, live: object) -> None:
     if supervisor:
         send(supervisor, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_SECONDS
-    while is_up(home) and time.monotonic() < deadline:
+    while (is_up(home) or (supervisor and is_alive(supervisor))) and time.monotonic() < deadline:
         for name, part in Record.load(home).parts.items():
             if part.state in ("stopping", "stopped"):
                 live.show(name, Readiness(part.state))

@@ -134,8 +134,8 @@ async def prepare_mysql(show: Show) -> MySQL:
     return mysql
 
 
-async def prepare_api(kube: Kube, show: Show) -> Applied:
-    """Create what the pack needs: namespaces, the webhooks' Secret, the manifests."""
+async def prepare_api(kube: Kube, show: Show) -> Applied | None:
+    """Create what the pack needs (namespaces, the webhooks' Secret, the manifests); None without manifests."""
     await kube.wait_ready(SECONDS)
     for name in ("default", "kube-system", NAMESPACE):
         namespace: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
@@ -147,7 +147,7 @@ async def prepare_api(kube: Kube, show: Show) -> Applied:
         show(
             "manifests", Readiness("absent", "there is no manifests/base: run `tiphys render`, then `tiphys up` again")
         )
-        return Applied()
+        return None
     applied = await apply(kube, read_folder(folder))
     show("manifests", Readiness("ready", str(applied)))
     return applied
@@ -180,7 +180,7 @@ async def wait_for_parts(settings: Settings, kube: Kube, show: Show) -> dict[str
         await asyncio.sleep(0.1)
 
 
-async def bring_up(settings: Settings, show: Show) -> Applied:
+async def bring_up(settings: Settings, show: Show) -> Applied | None:
     """Bring everything to work that the supervisor has started (or has long been keeping)."""
     async with Kube.from_home(settings.home) as kube:
         try:

@@ -54,15 +54,18 @@ def end_everything(
     foundation = [part for part in parts if part.name in FOUNDATION]
     for part in reversed([part for part in parts if part not in foundation]):
         _end_part(part, of_parts, say)
-    say("pods", "stopping")
-    end(pods, pod_seconds)
-    say("pods", "stopped")
+    if pods():
+        say("pods", "stopping")
+        end(pods, pod_seconds)
+        say("pods", "stopped")
     for part in reversed(foundation):
         _end_part(part, of_parts, say)
     return end(everything, 2.0)
 
 
 def _end_part(part: Part, of_parts: Callable[[Sequence[Part]], list[Process]], say: Say) -> None:
+    if not of_parts([part]):
+        return
     say(part.name, "stopping")
     end(lambda: of_parts([part]), PART_SECONDS)
     say(part.name, "stopped")

@@ -85,7 +85,7 @@ class Supervisor:
     async def _keep(self, part: Part) -> None:
         """Start one part, and again whenever it ends."""
         if not part.exists():
-            self._note(part, "absent", message=f"this installation has no {part.module}")
+            self._note(part, "absent", message="not in this installation")
             return
         quick_ends = 0
         while not self.ending:
@@ -152,8 +152,6 @@ class Supervisor:
         log.info("ended", extra={"left": self.record.left})
 
     def _note_ending(self, name: str, state: str) -> None:
-        if name in self.record.parts and self.record.parts[name].state == "absent":
-            return
         self.record.parts.setdefault(name, PartState()).state = state
         self.record.parts[name].pid = 0
         self.record.parts[name].since = time.time()

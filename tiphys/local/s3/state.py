@@ -47,6 +47,14 @@ class State:
             return cls("stopped")
 
 
+def last_written(home: Path) -> float:
+    """Return when the state was last written, in seconds since the epoch; 0 if never."""
+    try:
+        return _file(home).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _file(home: Path) -> Path:
     return home / "run" / "s3.json"
 
