@@ -29,6 +29,10 @@ class BadParameters(StepError):
     exit_code = 2
 
 
+class TimedOut(StepError):
+    """What was waited for did not come in the time that the caller gave; the step does not try again by itself."""
+
+
 class Refused(StepError):
     """A guard refused: doing this now would be unsafe (quorum, another drill, kill switch, no opt-in)."""
 
