@@ -1,0 +1,232 @@
+"""Which fields the engine honours, which it ignores, and the check that names every other one by its path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tiphys.local.engine.substitute import references
+
+Json = dict[str, Any]
+
+IGNORED = {
+    "archiveLogs",
+    "artifactGC",
+    "automountServiceAccountToken",
+    "executor",
+    "imagePullPolicy",
+    "imagePullSecrets",
+    "metrics",
+    "podGC",
+    "podPriorityClassName",
+    "priorityClassName",
+    "resources",
+    "securityContext",
+    "volumeClaimGC",
+}
+"""Fields that make no sense on one machine without containers; they are left out wherever they appear."""
+
+ANY: Any = object()
+"""Marks a field that is taken as it is, whatever it holds."""
+
+_METADATA = {"labels": ANY, "annotations": ANY}
+_LOCKS = {
+    "mutexes": [{"name": ANY, "namespace": ANY}],
+    "semaphores": [{"configMapKeyRef": {"name": ANY, "key": ANY}, "namespace": ANY}],
+}
+_ARTIFACT = {
+    "name": ANY,
+    "path": ANY,
+    "from": ANY,
+    "optional": ANY,
+    "globalName": ANY,
+    "mode": ANY,
+    "s3": {"key": ANY, "bucket": ANY},
+    "archive": {"none": ANY},
+}
+_VALUE_FROM = {"configMapKeyRef": {"name": ANY, "key": ANY}, "default": ANY}
+_ARGUMENT = {"name": ANY, "value": ANY, "valueFrom": _VALUE_FROM, "enum": ANY, "description": ANY, "default": ANY}
+_ARGUMENTS = {"parameters": [_ARGUMENT], "artifacts": [_ARTIFACT]}
+_OUTPUT = {
+    "name": ANY,
+    "globalName": ANY,
+    "description": ANY,
+    "default": ANY,
+    "value": ANY,
+    "valueFrom": {"path": ANY, "default": ANY, "supplied": ANY, "parameter": ANY, "expression": ANY},
+}
+_RETRY = {
+    "limit": ANY,
+    "retryPolicy": ANY,
+    "expression": ANY,
+    "backoff": {"duration": ANY, "factor": ANY, "maxDuration": ANY, "cap": ANY},
+}
+_TEMPLATE_REF = {"name": ANY, "template": ANY, "clusterScope": ANY}
+_STEP = {
+    "name": ANY,
+    "template": ANY,
+    "templateRef": _TEMPLATE_REF,
+    "arguments": _ARGUMENTS,
+    "when": ANY,
+    "continueOn": {"failed": ANY, "error": ANY},
+}
+_CONTAINER = {
+    "name": ANY,
+    "image": ANY,
+    "command": ANY,
+    "args": ANY,
+    "env": ANY,
+    "envFrom": ANY,
+    "volumeMounts": ANY,
+    "workingDir": ANY,
+    "ports": ANY,
+    "lifecycle": {"preStop": ANY},
+    "readinessProbe": ANY,
+    "livenessProbe": ANY,
+    "startupProbe": ANY,
+    "terminationMessagePath": ANY,
+    "terminationMessagePolicy": ANY,
+}
+_TEMPLATE = {
+    "name": ANY,
+    "inputs": {"parameters": [_ARGUMENT], "artifacts": [_ARTIFACT]},
+    "outputs": {"parameters": [_OUTPUT], "artifacts": [_ARTIFACT]},
+    "container": _CONTAINER,
+    "steps": [[_STEP]],
+    "suspend": {"duration": ANY},
+    "metadata": _METADATA,
+    "retryStrategy": _RETRY,
+    "activeDeadlineSeconds": ANY,
+    "timeout": ANY,
+    "parallelism": ANY,
+    "synchronization": _LOCKS,
+    "volumes": ANY,
+    "nodeSelector": ANY,
+    "affinity": ANY,
+    "tolerations": ANY,
+    "serviceAccountName": ANY,
+}
+_SPEC = {
+    "workflowTemplateRef": {"name": ANY, "clusterScope": ANY},
+    "entrypoint": ANY,
+    "arguments": _ARGUMENTS,
+    "templates": [_TEMPLATE],
+    "templateDefaults": _TEMPLATE,
+    "serviceAccountName": ANY,
+    "onExit": ANY,
+    "hooks": {"exit": {"template": ANY, "templateRef": _TEMPLATE_REF, "arguments": _ARGUMENTS}},
+    "activeDeadlineSeconds": ANY,
+    "parallelism": ANY,
+    "priority": ANY,
+    "synchronization": _LOCKS,
+    "volumes": ANY,
+    "nodeSelector": ANY,
+    "affinity": ANY,
+    "tolerations": ANY,
+    "shutdown": ANY,
+    "suspend": ANY,
+    "workflowMetadata": _METADATA,
+    "podMetadata": _METADATA,
+    "ttlStrategy": {"secondsAfterCompletion": ANY, "secondsAfterSuccess": ANY, "secondsAfterFailure": ANY},
+    "artifactRepositoryRef": {"configMap": ANY, "key": ANY},
+}
+_CRON = {
+    "schedules": ANY,
+    "timezone": ANY,
+    "startingDeadlineSeconds": ANY,
+    "concurrencyPolicy": ANY,
+    "suspend": ANY,
+    "successfulJobsHistoryLimit": ANY,
+    "failedJobsHistoryLimit": ANY,
+    "workflowSpec": _SPEC,
+    "workflowMetadata": {**_METADATA, "finalizers": None},
+}
+_KINDS = ("container", "steps", "suspend")
+_REASON = "not supported by the local engine"
+
+
+def _walk(value: Any, known: Any, path: str) -> list[str]:
+    """Return a line for each field of `value` that `known` does not have."""
+    if known is ANY or value is None:
+        return []
+    if isinstance(known, list):
+        if not isinstance(value, list):
+            return [f"{path}: a list was expected, found {type(value).__name__}"]
+        return [fault for at, item in enumerate(value) for fault in _walk(item, known[0], f"{path}[{at}]")]
+    if not isinstance(value, dict):
+        return [f"{path}: a map was expected, found {type(value).__name__}"]
+    faults = []
+    for key, item in value.items():
+        if key in IGNORED:
+            continue
+        if known.get(key) is None:
+            faults.append(f"{path}.{key}: {_REASON}")
+        else:
+            faults += _walk(item, known[key], f"{path}.{key}")
+    return faults
+
+
+def check_spec(spec: Json, path: str = "spec", whole: bool = True) -> list[str]:
+    """Return what the engine cannot do of a workflow's spec, each line led by the field's path.
+
+    Args:
+        spec: spec of a Workflow or WorkflowTemplate.
+        path: where it stands, for the messages.
+        whole: whether the templates have to be there.
+    """
+    faults = _walk(spec, _SPEC, path)
+    if faults:
+        return faults
+    if whole and not spec.get("templates"):
+        faults.append(f"{path}.templates: there are none")
+    names: set[str] = set()
+    for at, template in enumerate(spec.get("templates") or []):
+        where = f"{path}.templates[{at}]"
+        if not isinstance(template.get("name"), str):
+            faults.append(f"{where}.name: missing")
+            continue
+        if template["name"] in names:
+            faults.append(f"{where}.name: {template['name']!r} is there twice")
+        names.add(template["name"])
+        faults += _check_template(template, where)
+    return faults
+
+
+def _check_template(template: Json, path: str) -> list[str]:
+    kinds = [kind for kind in _KINDS if kind in template]
+    faults = []
+    if len(kinds) != 1:
+        faults.append(f"{path}: exactly one of {', '.join(_KINDS)} was expected, found {', '.join(kinds) or 'none'}")
+        return faults
+    if kinds[0] != "container":
+        faults += [f"{path}.{field}: only a container can have one" for field in ("timeout",) if field in template]
+    outputs = template.get("outputs") or {}
+    for at, item in enumerate(outputs.get("artifacts") or []):
+        where = f"{path}.outputs.artifacts[{at}]"
+        if "from" in item:
+            continue
+        if "path" not in item:
+            faults.append(f"{where}.path: missing")
+        if "none" not in (item.get("archive") or {}):
+            faults.append(f"{where}.archive: give none: {{}}; Argo's default (tar.gz) is {_REASON}")
+    for at, item in enumerate(outputs.get("parameters") or []):
+        if not isinstance(item.get("valueFrom"), dict):
+            faults.append(f"{path}.outputs.parameters[{at}].valueFrom: missing")
+    for name in references(template.get("steps")):
+        if name.endswith(".outputs.result"):
+            faults.append(f"{path}.steps: {{{{{name}}}}} is {_REASON}; write the value into an output parameter")
+    return faults
+
+
+def check(manifest: Json) -> list[str]:
+    """Return what the engine cannot do of a Workflow, WorkflowTemplate or CronWorkflow; [] for other kinds.
+
+    Each line names the field's path, such as ``spec.templates[2].dag: not supported by the local engine``.
+    """
+    kind, spec = manifest.get("kind"), manifest.get("spec") or {}
+    if kind in ("Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"):
+        return check_spec(spec, "spec", whole="workflowTemplateRef" not in spec)
+    if kind == "CronWorkflow":
+        faults = _walk({key: value for key, value in spec.items() if key != "workflowSpec"}, _CRON, "spec")
+        inner = spec.get("workflowSpec") or {}
+        return faults + check_spec(inner, "spec.workflowSpec", whole="workflowTemplateRef" not in inner)
+    return []
