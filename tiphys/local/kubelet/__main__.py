@@ -14,6 +14,7 @@ from tiphys.local.settings import Settings
 async def run(home: Path) -> None:
     """Run the kubelet of the platform in `home` until cancelled."""
     async with Kube.from_home(home) as kube:
+        await kube.wait_ready()
         await Kubelet(kube, Settings.load(home)).run()
 
 
