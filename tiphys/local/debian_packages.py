@@ -109,7 +109,9 @@ def _fetch(packages: list[str], source: Source, keyring: str, work: Path, progre
     progress("reading the list of packages", None)
     _apt(["update"], work, progress, "reading the list of packages")
     _apt(["install", "--download-only", *packages], work, progress, "downloading packages")
-    return sorted((work / "cache" / "archives").glob("*.deb"))
+    if not (archives := sorted((work / "cache" / "archives").glob("*.deb"))):
+        raise DownloadFailed("apt-get left no packages behind")
+    return archives
 
 
 def _apt(arguments: list[str], work: Path, progress: Report, doing: str) -> None:

@@ -39,7 +39,9 @@ class Source:
     def for_suite(self, suite: str, keyring: str) -> str:
         """Return a deb822 stanza that takes `suite` of this mirror, signed by `keyring` if none is named."""
         signed_by = self.signed_by or keyring
-        return f"Types: deb\nURIs: {self.uri}\nSuites: {suite}\nComponents: main\nSigned-By: {signed_by}\n"
+        # apt reads a file: mirror in place; from a copy: mirror it takes the packages to its own folder.
+        uri = self.uri.replace("file:", "copy:", 1) if self.uri.startswith("file:") else self.uri
+        return f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {signed_by}\n"
 
 
 def one_line_sources(text: str) -> Iterator[Source]:

@@ -14,7 +14,7 @@ from typing import Any
 from tiphys.local.client import ApiError, Kube
 from tiphys.local.platform.addresses import Socket, is_connected, listens, sockets
 from tiphys.local.platform.record import PartState, Record
-from tiphys.local.s3.state import State, last_written
+from tiphys.local.s3.state import State
 from tiphys.local.settings import Settings
 
 GIVE_UP = 4
@@ -58,7 +58,7 @@ async def look(settings: Settings, kube: Kube) -> dict[str, Readiness]:
                 plain = "failed"
             seen[name] = Readiness(plain, state.message)
         elif name == "s3":
-            seen[name] = s3_readiness(settings.home, state.since)
+            seen[name] = s3_readiness(settings.home)
         elif name == "apiserver":
             seen[name] = Readiness("ready" if answers else "starting", settings.api_url if answers else "")
         elif not answers:
@@ -80,15 +80,8 @@ async def _api_answers(settings: Settings, kube: Kube, table: list[Socket]) -> b
         return False
 
 
-def s3_readiness(home: Path, since: float) -> Readiness:
-    """Return the S3 server's readiness from its own account.
-
-    Args:
-        home: the platform's folder.
-        since: when its process started; an account from before is another process's.
-    """
-    if last_written(home) < since:
-        return Readiness("starting")
+def s3_readiness(home: Path) -> Readiness:
+    """Return the S3 server's readiness from its own account."""
     state = State.load(home)
     name = " ".join(filter(None, (state.kind, state.version)))
     detail = "; ".join(filter(None, (name, state.message)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from tiphys.local.files import write_whole
+from tiphys.local.platform.processes import read
 
 Phase = Literal["building", "starting", "ready", "failed", "stopped"]
 
@@ -36,23 +38,24 @@ class State:
 
     def save(self, home: Path) -> None:
         """Write the state into the platform's folder."""
-        write_whole(_file(home), json.dumps(asdict(self)) + "\n")
+        writer = read(os.getpid())
+        assert writer
+        values = {**asdict(self), "writer": [writer.pid, writer.ticks]}
+        write_whole(_file(home), json.dumps(values) + "\n")
 
     @classmethod
     def load(cls, home: Path) -> State:
-        """Read the state of the platform in `home`; ``stopped`` if it never had an S3 server."""
+        """Read the state of the platform in `home`; ``stopped`` where there is no S3 server."""
         try:
-            return cls(**json.loads(_file(home).read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
+            values = json.loads(_file(home).read_text())
+            pid, ticks = values.pop("writer")
+            state = cls(**values)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return cls("stopped")
-
-
-def last_written(home: Path) -> float:
-    """Return when the state was last written, in seconds since the epoch; 0 if never."""
-    try:
-        return _file(home).stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+        writer = read(pid)
+        if state.phase != "failed" and (writer is None or writer.ticks != ticks):
+            return cls("stopped")  # it was killed before it could say so
+        return state
 
 
 def _file(home: Path) -> Path:

@@ -1,0 +1,99 @@
+"""Help for tests that run parts of the platform: free networks, homes, real processes that end with the test."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tiphys.local.platform.processes import end, of_platform
+from tiphys.local.platform.supervisor import part_environment
+from tiphys.local.settings import Settings
+
+
+def program_on_path(folder: Path, name: str, says: str) -> None:
+    """Put a program into `folder` that prints `says`."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+    (folder / name).chmod(0o755)
+
+
+def free_network() -> int:
+    """Return a network number whose fixed addresses nobody has."""
+    for number in random.sample(range(100, 200), 50):
+        try:
+            for host, port in ((f"127.{number}.0.1", 6443), (f"127.{number}.0.2", 7070)):
+                with socket.socket() as trial:
+                    trial.bind((host, port))
+        except OSError:
+            continue
+        return number
+    raise AssertionError("no network number is free")
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+        return port
+
+
+def new_home(folder: Path) -> Settings:
+    settings = Settings(folder, network=free_network(), webhook_port=free_port())
+    settings.save()
+    return settings
+
+
+def eventually(what: Callable[[], object], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running(module: str, settings: Settings, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a part of the platform; at the end nothing that carries the platform's mark is left."""
+    log = settings.home / f"{module}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, "--home", str(settings.home)],
+            stdout=output,
+            stderr=output,
+            env={**part_environment(settings.home), **environment},
+            cwd=settings.home,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        clean(settings.home)
+
+
+def clean(home: Path) -> None:
+    left = end(lambda: of_platform(home), 2.0)
+    assert not left, f"not ended: {left}"
+
+
+def tool(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the tool in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "tiphys.cli", "--home", str(home), *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=180,
+    )
