@@ -1,0 +1,135 @@
+"""Proof that a fault landed: what must have changed, and when it was first seen. Functions of samples only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steps.drill.samples import MemberSample, Observed, PodSample
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the fault is aimed at, as it was before.
+
+    Attributes:
+        pod: name of the primary's pod.
+        server: the primary's `server_uuid`.
+        before: the pod, before.
+        server_started: start of the server's process on the drill's clock, before; None if not known.
+        heir: `server_uuid` of the member that is to become primary, empty where the group decides.
+        grace_seconds: the pod's termination grace period.
+    """
+
+    pod: str
+    server: str
+    before: PodSample
+    server_started: float | None = None
+    heir: str = ""
+    grace_seconds: int = 30
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything sampled so far, for a fault to find its proof in.
+
+    Attributes:
+        injected_at: when the fault was injected.
+        pods: changes of pods.
+        members: samples of servers.
+        observed: the group over time.
+    """
+
+    injected_at: float
+    pods: Sequence[PodSample]
+    members: Sequence[MemberSample]
+    observed: Sequence[Observed]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """That a fault landed.
+
+    Attributes:
+        at: when its first effect on the target was seen.
+        seen_at: when the last piece of the proof was there.
+        text: what changed, for people.
+    """
+
+    at: float
+    seen_at: float
+    text: str
+
+
+def first_effect(target: Target, evidence: Evidence) -> float | None:
+    """Return when the target was first seen hit: it no longer answers, or it is no ONLINE primary for the majority."""
+    silent = (
+        sample.end
+        for sample in evidence.members
+        if sample.pod == target.pod and sample.start >= evidence.injected_at and sample.view is None
+    )
+    deposed = (
+        seen.at
+        for seen in evidence.observed
+        if seen.at > evidence.injected_at
+        and seen.topology.members
+        and (seen.topology.primary is None or seen.topology.primary.id != target.server)
+    )
+    moments = [moment for moment in (next(silent, None), next(deposed, None)) if moment is not None]
+    return min(moments, default=None)
+
+
+def left_group(target: Target, evidence: Evidence) -> float | None:
+    """Return when the majority first did not have the target as ONLINE, or None."""
+    for seen in evidence.observed:
+        members = seen.topology.members
+        if seen.at <= evidence.injected_at or not members:
+            continue
+        if not any(member.id == target.server and member.state == "ONLINE" for member in members):
+            return seen.at
+    return None
+
+
+def new_primary(target: Target, evidence: Evidence) -> Observed | None:
+    """Return the first moment at which the majority had another primary than the target."""
+    for seen in evidence.observed:
+        primary = seen.topology.primary
+        if seen.at > evidence.injected_at and primary is not None and primary.id != target.server:
+            return seen
+    return None
+
+
+def other_pod(target: Target, evidence: Evidence) -> Proof | None:
+    """Prove that the pod object was replaced or is gone."""
+    for sample in evidence.pods:
+        if sample.at > evidence.injected_at and sample.pod == target.pod and sample.uid != target.before.uid:
+            now = f"now {sample.uid}" if sample.uid else "now gone"
+            text = f"pod {target.pod} is another one: its UID was {target.before.uid}, {now}"
+            return Proof(sample.at, sample.at, text)
+    return None
+
+
+def other_process(target: Target, evidence: Evidence) -> Proof | None:
+    """Prove that the server's process was started again."""
+    proofs = []
+    for pod in evidence.pods:
+        if pod.at <= evidence.injected_at or pod.pod != target.pod or pod.uid != target.before.uid:
+            continue
+        if pod.restarts > target.before.restarts:
+            text = f"container mysql of {target.pod} restarted: restartCount {target.before.restarts} to {pod.restarts}"
+            proofs.append(Proof(pod.at, pod.at, text))
+            break
+        if pod.container and target.before.container and pod.container != target.before.container:
+            text = f"container mysql of {target.pod} is another one: {target.before.container} to {pod.container}"
+            proofs.append(Proof(pod.at, pod.at, text))
+            break
+    for sample in evidence.members:
+        started, before = sample.server_started, target.server_started
+        if sample.pod != target.pod or sample.end <= evidence.injected_at or started is None or before is None:
+            continue
+        # Uptime is in whole seconds, so two readings of one process may differ by a second.
+        if started > before + 1.5:
+            text = f"mysqld in {target.pod} is another process: it started {started - evidence.injected_at:+.0f} s"
+            proofs.append(Proof(sample.end, sample.end, f"{text} from the fault"))
+            break
+    return min(proofs, key=lambda proof: proof.seen_at, default=None)

@@ -1,0 +1,183 @@
+"""The faults a drill can inject: small objects in a registry, each with its guard, its act and its proof.
+
+A fault that lasts (a frozen process, a broken network) ends in `stop`; what it leaves changed is put back by `undo`
+from what was written down before. The faults here are over as soon as they have happened.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from steps.drill.evidence import (
+    Evidence,
+    Proof,
+    Target,
+    first_effect,
+    left_group,
+    new_primary,
+    other_pod,
+    other_process,
+)
+from steps.errors import StepError
+from steps.kube.client import Kube
+from steps.mysql.connection import SERVER_PORT, Credentials, query, session
+from steps.mysql.topology import Topology
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a fault acts: clients and the cluster. Carries no state of the drill."""
+
+    kube: Kube
+    cluster: str
+    credentials: Credentials
+
+
+class Fault:
+    """One kind of fault, aimed at the primary.
+
+    Attributes:
+        name: the value of parameter `fault`.
+        event: what it is, in the past tense, for people ("the primary was killed").
+        removes_member: whether a member is lost until it is back, which quorum must survive.
+    """
+
+    name = ""
+    event = ""
+    removes_member = True
+
+    def guard(self, topology: Topology) -> list[str]:
+        """Return why this fault must not be injected now, beyond what holds for every fault."""
+        return [] if topology.secondaries else ["there is no ONLINE secondary that could become primary"]
+
+    def describe(self, target: Target) -> str:
+        """Return what will be done, for the dry run and the report."""
+        raise NotImplementedError
+
+    def landing_seconds(self, target: Target) -> float:
+        """Return how long after the injection its proof may take."""
+        return 30.0
+
+    def heir(self, scene: Scene, topology: Topology) -> str:
+        """Return the `server_uuid` of the member that this fault makes primary; empty where the group decides."""
+        return ""
+
+    def inject(self, scene: Scene, target: Target) -> None:
+        """Do it. Returns when the request was carried out, which is not yet proof."""
+        raise NotImplementedError
+
+    def proof(self, target: Target, evidence: Evidence) -> Proof | None:
+        """Return the proof that it landed, or None so far."""
+        raise NotImplementedError
+
+    def stop(self, scene: Scene, target: Target) -> None:
+        """End a fault that lasts; called once after recovery, and when the drill is aborted."""
+
+    def undo(self, scene: Scene, before: dict[str, Any]) -> list[str]:
+        """Put back what the fault left changed, from the intent's `before`; return what was done. May run twice."""
+        return []
+
+
+class Switchover(Fault):
+    """A planned switch of the primary: what a maintenance costs the clients."""
+
+    name = "switchover"
+    event = "the primary handed over to another member"
+    removes_member = False
+
+    def describe(self, target: Target) -> str:
+        """Return what will be done."""
+        return f"group_replication_set_as_primary({target.heir!r}) on {target.pod}; no server stops"
+
+    def heir(self, scene: Scene, topology: Topology) -> str:
+        """Choose the ONLINE secondary with the least left to apply, then by pod name."""
+        assert topology.primary is not None
+        sql = (
+            "SELECT member_id, count_transactions_remote_in_applier_queue"
+            " FROM performance_schema.replication_group_member_stats"
+        )
+        with session(topology.primary.address, SERVER_PORT, scene.credentials, what=topology.primary.pod) as primary:
+            queued = {str(row[0]): int(row[1]) for row in query(primary, sql)}
+        chosen = min(topology.secondaries, key=lambda member: (queued.get(member.id, 0), member.pod))
+        return chosen.id
+
+    def inject(self, scene: Scene, target: Target) -> None:
+        """Ask the primary to hand over; it lets running transactions finish for up to 20 s."""
+        options: dict[str, Any] = {"what": f"primary {target.pod}", "read_timeout": 60}
+        with session(target.before.address, SERVER_PORT, scene.credentials, **options) as primary:
+            query(primary, "SELECT group_replication_set_as_primary(%s, 20)", (target.heir,))
+
+    def proof(self, target: Target, evidence: Evidence) -> Proof | None:
+        """Prove it by the role: the majority has another primary, and the old one is no longer it."""
+        seen = new_primary(target, evidence)
+        if seen is None or seen.topology.primary is None:
+            return None
+        now = seen.topology.primary.pod or seen.topology.primary.id
+        return Proof(seen.at, seen.at, f"the role moved: primary was {target.pod}, now {now}")
+
+
+class DeletePod(Fault):
+    """The primary's pod is deleted in good order: what an eviction or a node's drain costs the clients."""
+
+    name = "delete-pod"
+    event = "the primary's pod was deleted"
+
+    def describe(self, target: Target) -> str:
+        """Return what will be done."""
+        return f"delete pod {target.pod} through the API with its own grace period of {target.grace_seconds} s"
+
+    def landing_seconds(self, target: Target) -> float:
+        """Return the pod's grace period and some more: the UID changes only when it is over."""
+        return target.grace_seconds + 30.0
+
+    def inject(self, scene: Scene, target: Target) -> None:
+        """Delete this very pod, not one that has taken its name since."""
+        scene.kube.delete("pods", target.pod, uid=target.before.uid)
+
+    def proof(self, target: Target, evidence: Evidence) -> Proof | None:
+        """Prove it by the pod's UID, and by the member having left the group."""
+        return _both(target, evidence, other_pod(target, evidence))
+
+
+class Crash(Fault):
+    """mysqld is killed at once: what a dying process, or the out-of-memory killer, costs the clients."""
+
+    name = "crash"
+    event = "the primary's mysqld was killed"
+
+    def describe(self, target: Target) -> str:
+        """Return what will be done."""
+        return f"kill -9 of mysqld in container mysql of {target.pod} (SIGABRT where it is process 1)"
+
+    def inject(self, scene: Scene, target: Target) -> None:
+        """Kill the server's process from within its container.
+
+        The kernel does not let a container's process 1 be killed by SIGKILL from inside; SIGABRT, for which mysqld
+        has a handler, ends it as a crash does.
+        """
+        with session(target.before.address, SERVER_PORT, scene.credentials, what=target.pod) as primary:
+            pid_file = str(query(primary, "SELECT @@pid_file")[0][0])
+        script = f'pid=$(cat {shlex.quote(pid_file)}) && if [ "$pid" = 1 ]; then kill -6 1; else kill -9 "$pid"; fi'
+        done = scene.kube.execute(target.pod, "mysql", ["sh", "-c", script], timeout=10.0)
+        if done.exit_code:
+            raise StepError(f"The kill in {target.pod} failed with exit code {done.exit_code}: {done.stderr[:300]}")
+
+    def proof(self, target: Target, evidence: Evidence) -> Proof | None:
+        """Prove it by another process, and by the member having left the group."""
+        return _both(target, evidence, other_process(target, evidence))
+
+
+def _both(target: Target, evidence: Evidence, changed: Proof | None) -> Proof | None:
+    """Add to a change of pod or process that the member left the group: the one without the other is no failover."""
+    left = left_group(target, evidence)
+    if changed is None or left is None:
+        return None
+    effect = first_effect(target, evidence)
+    at = min(moment for moment in (effect, left, changed.at) if moment is not None)
+    return Proof(at, max(left, changed.seen_at), f"{changed.text}; the member left the group")
+
+
+FAULTS: dict[str, Fault] = {fault.name: fault for fault in (Switchover(), DeletePod(), Crash())}
+"""Every fault by its name."""

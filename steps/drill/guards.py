@@ -1,0 +1,127 @@
+"""What must hold before a drill may touch a cluster: functions of facts, which tell all refusals at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steps.drill.faults import Fault, Scene
+from steps.drill.intent import Intent, another_drill, read
+from steps.errors import Refused
+from steps.kube.client import Kube, Object
+from steps.mysql.connection import root_credentials
+from steps.mysql.topology import Topology, read_topology
+
+ALLOWED_LABEL = "tiphys.dev/drills"
+ENVIRONMENT_LABEL = "tiphys.dev/environment"
+SETTINGS = "tiphys-settings"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the guards look at.
+
+    Attributes:
+        cluster: name.
+        workflow: of the drill that asks.
+        labels: of the InnoDBCluster.
+        drills: value of key `drills` in ConfigMap tiphys-settings; None where there is no such key.
+        topology: the group now.
+        routers_ready: Router pods that are Ready.
+        routers_wanted: Router pods that the cluster asks for.
+        intent: of a drill noted on the cluster, or None.
+    """
+
+    cluster: str
+    workflow: str
+    labels: dict[str, str]
+    drills: str | None
+    topology: Topology
+    routers_ready: int
+    routers_wanted: int
+    intent: Intent | None = None
+
+    @property
+    def production(self) -> bool:
+        """Whether somebody has to approve."""
+        return self.labels.get(ENVIRONMENT_LABEL) == "production"
+
+
+def switched_off(drills: str | None) -> bool:
+    """Tell whether the kill switch is thrown: any value but "on" or nothing at all does it."""
+    return drills is not None and drills.strip().lower() != "on"
+
+
+def refusals(facts: Facts, fault: Fault) -> list[str]:
+    """Return every reason not to inject `fault` now, in sentences that end with what to do; empty when it is safe."""
+    found = []
+    cluster, topology = facts.cluster, facts.topology
+    if facts.labels.get(ALLOWED_LABEL) != "allowed":
+        seen = facts.labels.get(ALLOWED_LABEL)
+        found.append(
+            f"cluster {cluster} is not open to drills (label {ALLOWED_LABEL} is {seen!r}, expected 'allowed'): "
+            f"kubectl label innodbcluster {cluster} {ALLOWED_LABEL}=allowed"
+        )
+    if switched_off(facts.drills):
+        found.append(f"the kill switch is thrown (ConfigMap {SETTINGS}, drills: {facts.drills!r}): set it to 'on'")
+    if facts.intent is not None and facts.intent.workflow != facts.workflow:
+        found.append(another_drill(cluster, facts.intent))
+    if not topology.is_whole:
+        silent = "; ".join(f"{pod}: {why}" for pod, why in topology.unreachable.items())
+        found.append(
+            f"the group is not whole ({topology.summary()}{'; ' + silent if silent else ''}), expected "
+            f"{topology.expected}/{topology.expected} ONLINE with one primary: run check-cluster"
+        )
+    else:
+        found += fault.guard(topology)
+    majority = topology.expected // 2 + 1
+    if fault.removes_member and topology.expected - 1 < majority:
+        found.append(
+            f"without one of its {topology.expected} servers the group has no quorum ({majority} needed): "
+            "scale the cluster to 3 servers or more"
+        )
+    if facts.routers_wanted < 1:
+        found.append("the cluster has no Router, so there is no client's way to measure: scale it to 1 router or more")
+    elif facts.routers_ready < facts.routers_wanted:
+        found.append(f"only {facts.routers_ready} of {facts.routers_wanted} routers are ready: wait, or look at theirs")
+    return found
+
+
+def is_ready(pod: Object) -> bool:
+    """Tell whether a pod's condition Ready is true."""
+    conditions: list[dict[str, Any]] = pod.get("status", {}).get("conditions") or []
+    return any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions)
+
+
+def drills_setting(kube: Kube) -> str | None:
+    """Return the value of the kill switch, None where there is none."""
+    settings = kube.find("configmaps", SETTINGS) or {}
+    value = (settings.get("data") or {}).get("drills")
+    return None if value is None else str(value)
+
+
+def look(kube: Kube, cluster: str, workflow: str) -> tuple[Facts, Scene]:
+    """Look at everything the guards need.
+
+    Raises:
+        BadParameters: there is no such cluster.
+    """
+    found = kube.cluster(cluster)
+    credentials = root_credentials(kube, found)
+    facts = Facts(
+        cluster=cluster,
+        workflow=workflow,
+        labels=dict(found["metadata"].get("labels") or {}),
+        drills=drills_setting(kube),
+        topology=read_topology(kube, cluster, credentials=credentials),
+        routers_ready=sum(is_ready(pod) for pod in kube.routers(cluster)),
+        routers_wanted=int((found["spec"].get("router") or {}).get("instances", 0)),
+        intent=read(found),
+    )
+    return facts, Scene(kube, cluster, credentials)
+
+
+def require_safe(facts: Facts, fault: Fault) -> None:
+    """Raise Refused with every reason there is."""
+    if reasons := refusals(facts, fault):
+        raise Refused("Refused, nothing was changed: " + "; ".join(reasons) + ".")

@@ -1,0 +1,92 @@
+"""What a drill is about to change, written on the cluster before it is changed.
+
+The annotation outlives the workflow that wrote it. Whoever finds it knows that a drill is under way, whose it is, and
+what was there before; `drill-undo` and `reap` put things back from it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from steps.errors import Refused
+from steps.kube.client import Kube, Object
+
+ANNOTATION = "tiphys.dev/drill"
+"""On the InnoDBCluster."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A drill's note to the world.
+
+    Attributes:
+        workflow: whose drill it is.
+        fault: its name.
+        since: ISO time.
+        before: what the fault needs to put things back.
+        expires: ISO time after which a drill that runs outside any workflow counts as gone; empty within a workflow,
+            whose own phase tells.
+    """
+
+    workflow: str
+    fault: str
+    since: str
+    before: dict[str, Any] = field(default_factory=dict)
+    expires: str = ""
+
+
+def read(cluster: Object) -> Intent | None:
+    """Return the intent on an InnoDBCluster, or None. A note that cannot be read is an intent of nobody."""
+    text = (cluster["metadata"].get("annotations") or {}).get(ANNOTATION)
+    if not text:
+        return None
+    try:
+        values = json.loads(text)
+        known = {key: values[key] for key in Intent.__dataclass_fields__ if key in values}
+        return Intent(**{"workflow": "", "fault": "", "since": "", **known})
+    except (ValueError, TypeError):
+        return Intent("", "", "")
+
+
+def write(kube: Kube, cluster: str, intent: Intent) -> None:
+    """Note an intent on the cluster.
+
+    Raises:
+        Refused: another drill has noted its own.
+        Conflict: the cluster changed meanwhile; look again.
+    """
+    found = kube.cluster(cluster)
+    other = read(found)
+    if other is not None and other.workflow != intent.workflow:
+        raise Refused(another_drill(cluster, other))
+    values = {key: value for key, value in asdict(intent).items() if value or key == "before"}
+    # With the version that was read: of two drills that look at the same time only one gets through.
+    kube.patch(
+        "innodbclusters",
+        cluster,
+        {"metadata": {"annotations": {ANNOTATION: json.dumps(values, sort_keys=True)}}},
+        resource_version=str(found["metadata"]["resourceVersion"]),
+    )
+
+
+def remove(kube: Kube, cluster: str) -> None:
+    """Take the note off the cluster."""
+    kube.annotate("innodbclusters", cluster, {ANNOTATION: None})
+
+
+def another_drill(cluster: str, other: Intent) -> str:
+    """Return the message for a cluster on which another drill is noted."""
+    whose = f"workflow {other.workflow!r} since {other.since}" if other.workflow else "somebody unknown"
+    return (
+        f"Cluster {cluster} has a drill of {whose} noted on it (annotation {ANNOTATION}). Wait for it to end; if it is "
+        f"gone, the CronWorkflow reap clears the note within minutes, or run: step drill-undo --cluster {cluster} "
+        f"--workflow {other.workflow or 'NAME'}"
+    )
+
+
+def now() -> str:
+    """Return the time as it is written into an intent."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

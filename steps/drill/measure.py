@@ -1,0 +1,87 @@
+"""Step `drill-measure`: inject the fault and measure what clients feel, in one process on one clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps.declare import artifact, outputs_folder, parameter, step, target_options
+from steps.drill import options
+from steps.drill.faults import FAULTS
+from steps.drill.parameters import DrillParameters
+
+FILE = "measurement.json.gz"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Where the measurement is."""
+
+    end: str = parameter("How the observation ended: recovered, timeout, aborted or not-landed.")
+    measurement: Path = artifact("Everything that was measured.", FILE)
+
+
+@step("drill-measure")
+@target_options
+@options.workflow
+@options.fault
+@options.max_write_downtime
+@options.max_lost_writes
+@options.steady
+@options.settle
+@options.timeout
+@options.write_interval
+@options.writers
+@options.readers
+def drill_measure(
+    namespace: str,
+    cluster: str,
+    workflow: str,
+    fault: str,
+    max_write_downtime_seconds: float,
+    max_lost_writes: int,
+    steady_seconds: float,
+    settle_seconds: float,
+    timeout_seconds: float,
+    write_interval_ms: int,
+    writers: int,
+    readers: int,
+) -> Measured:
+    """Inject the fault and measure what clients feel.
+
+    Ends well also when the fault did not land or a limit stopped the drill: that is in the measurement, and the report
+    is made from it.
+    """
+    from steps.drill.guards import look
+    from steps.drill.measurement import save
+    from steps.drill.run import Drill
+    from steps.kube.client import connect
+
+    parameters = DrillParameters(
+        max_write_downtime_seconds,
+        max_lost_writes,
+        steady_seconds,
+        settle_seconds,
+        timeout_seconds,
+        write_interval_ms,
+        writers,
+        readers,
+    )
+    told: list[str] = []
+    # Argo stops a step by SIGTERM: end the fault, keep what was measured, and go.
+    signal.signal(signal.SIGTERM, lambda *_: told.append("the step was told to stop (SIGTERM)"))
+    facts, scene = look(connect(namespace), cluster, workflow)
+    drill = Drill(
+        facts,
+        scene,
+        FAULTS[fault],
+        parameters,
+        stop_reason=lambda: told[0] if told else "",
+        by_hand=not os.environ.get("TIPHYS_WORKFLOW"),
+    )
+    measurement = drill.measure()
+    path = outputs_folder() / FILE
+    save(measurement, path)
+    return Measured(measurement.end, path)

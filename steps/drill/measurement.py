@@ -1,0 +1,222 @@
+"""What a drill measured, as one JSON file: everything that verification, verdict and report are made from.
+
+Times are seconds on the drill's monotonic clock; `started_at` is what the wall clock said at its zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steps.drill.attempts import Attempt, Outcome
+from steps.drill.clock import Stall
+from steps.drill.evidence import Evidence, Proof, Target
+from steps.drill.ledger import ClientRecord
+from steps.drill.samples import MemberSample, Observed, PodSample, observe
+from steps.errors import BadParameters
+from steps.mysql.topology import Member, View
+
+SCHEMA = 1
+"""Version of the file; raised when a reader of the old one would misread the new one."""
+
+
+@dataclass
+class Measurement:
+    """One drill's measurement.
+
+    Attributes:
+        run: name of the workflow; also of the ledger's rows.
+        namespace: of the cluster.
+        cluster: name of the InnoDBCluster.
+        expected: number of servers that the cluster asks for.
+        fault: name of the fault.
+        event: what the fault is in the past tense, for people ("the primary was killed").
+        plan: what was to be done to whom, for people.
+        parameters: of the drill, by name.
+        started_at: ISO time of the clock's zero.
+        target: what the fault was aimed at.
+        steady_from: since when everything succeeded before the fault.
+        injected_at: when the injection began; None where it never did.
+        injected_until: when the call that injects returned.
+        injection_error: what the call said, empty for success.
+        proof: that the fault landed, or None.
+        ended_at: when the clients were stopped.
+        end: recovered, timeout, aborted or not-landed.
+        end_reason: for people.
+        clients: what each client did.
+        members: samples of the servers.
+        pods: changes of the pods.
+        stalls: when the measuring process itself did not run.
+        latest_beat: largest delay of its heartbeat, in seconds.
+        holes: what else could not be seen, for people.
+        settings: the cluster's settings that matter for recovery, by name.
+        versions: name to version of what took part.
+    """
+
+    run: str
+    namespace: str
+    cluster: str
+    expected: int
+    fault: str
+    event: str
+    plan: str
+    parameters: dict[str, Any]
+    started_at: str
+    target: Target
+    steady_from: float = 0.0
+    injected_at: float | None = None
+    injected_until: float | None = None
+    injection_error: str = ""
+    proof: Proof | None = None
+    ended_at: float = 0.0
+    end: str = ""
+    end_reason: str = ""
+    clients: list[ClientRecord] = field(default_factory=list)
+    members: list[MemberSample] = field(default_factory=list)
+    pods: list[PodSample] = field(default_factory=list)
+    stalls: list[Stall] = field(default_factory=list)
+    latest_beat: float = 0.0
+    holes: list[str] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> list[Sequence[Attempt]]:
+        """Return the attempts of each client of a kind (write, read)."""
+        return [client.attempts for client in self.clients if client.kind == kind]
+
+    def acknowledged(self, kind: str) -> list[float]:
+        """Return the end times of all acknowledged attempts of a kind."""
+        return [
+            attempt.end
+            for attempts in self.of_kind(kind)
+            for attempt in attempts
+            if attempt.outcome is Outcome.ACKNOWLEDGED and attempt.end is not None
+        ]
+
+    def writes(self, outcome: Outcome) -> set[tuple[int, int]]:
+        """Return the ids (client, sequence) of the writes with an outcome."""
+        return {
+            (client.client, attempt.sequence)
+            for client in self.clients
+            if client.kind == "write"
+            for attempt in client.attempts
+            if attempt.outcome is outcome
+        }
+
+    def observed(self) -> list[Observed]:
+        """Return the group over time, as the members' samples add up."""
+        return list(observe(self.cluster, self.expected, self.members))
+
+    def evidence(self) -> Evidence:
+        """Return everything sampled; only for a measurement with an injection."""
+        assert self.injected_at is not None
+        return Evidence(self.injected_at, self.pods, self.members, self.observed())
+
+
+def _rounded(at: float | None) -> float | None:
+    return None if at is None else round(at, 5)
+
+
+def to_json(measurement: Measurement) -> dict[str, Any]:
+    """Return a measurement as JSON values; the views of the group, of which few differ, are listed once."""
+    views: list[Any] = []
+    index: dict[View, int] = {}
+
+    def numbered(view: View | None) -> int | None:
+        if view is None:
+            return None
+        if view not in index:
+            index[view] = len(views)
+            views.append(dataclasses.asdict(view))
+        return index[view]
+
+    shallow = {f.name: getattr(measurement, f.name) for f in dataclasses.fields(measurement)}
+    return {
+        "schema": SCHEMA,
+        **shallow,
+        "target": dataclasses.asdict(measurement.target),
+        "proof": dataclasses.asdict(measurement.proof) if measurement.proof else None,
+        "clients": [
+            {
+                "client": client.client,
+                "kind": client.kind,
+                "died": client.died,
+                "attempts": [
+                    [a.sequence, _rounded(a.start), _rounded(a.end), a.outcome, a.code, a.server, _rounded(a.connected)]
+                    for a in client.attempts
+                ],
+            }
+            for client in measurement.clients
+        ],
+        "members": [
+            [s.pod, _rounded(s.start), _rounded(s.end), numbered(s.view), s.error, _rounded(s.server_started)]
+            for s in measurement.members
+        ],
+        "pods": [list(sample) for sample in measurement.pods],
+        "stalls": [dataclasses.asdict(stall) for stall in measurement.stalls],
+        "views": views,
+    }
+
+
+def from_json(values: dict[str, Any]) -> Measurement:
+    """Return the measurement that `to_json` wrote.
+
+    Raises:
+        BadParameters: it is another version's.
+    """
+    values = dict(values)
+    if (schema := values.pop("schema", None)) != SCHEMA:
+        raise BadParameters(f"This measurement has schema {schema}, this program reads {SCHEMA}: use its own version.")
+    views = [
+        View(view["own_id"], tuple(Member(**member) for member in view["members"]), view["writable"])
+        for view in values.pop("views")
+    ]
+    target = dict(values.pop("target"))
+    target["before"] = PodSample(*target["before"])
+    proof = values.pop("proof")
+    clients = [
+        ClientRecord(
+            client["client"],
+            client["kind"],
+            [Attempt(a[0], a[1], a[2], Outcome(a[3]), *a[4:]) for a in client["attempts"]],
+            client["died"],
+        )
+        for client in values.pop("clients")
+    ]
+    members = [
+        MemberSample(s[0], s[1], s[2], None if s[3] is None else views[s[3]], *s[4:]) for s in values.pop("members")
+    ]
+    return Measurement(
+        **{
+            **values,
+            "target": Target(**target),
+            "proof": Proof(**proof) if proof else None,
+            "clients": clients,
+            "members": members,
+            "pods": [PodSample(*sample) for sample in values["pods"]],
+            "stalls": [Stall(**stall) for stall in values["stalls"]],
+        }
+    )
+
+
+def save(measurement: Measurement, path: Path) -> None:
+    """Write a measurement as gzipped JSON."""
+    path.write_bytes(gzip.compress(json.dumps(to_json(measurement), separators=(",", ":")).encode(), mtime=0))
+
+
+def load(path: Path) -> Measurement:
+    """Read a measurement.
+
+    Raises:
+        BadParameters: the file is none.
+    """
+    try:
+        values = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise BadParameters(f"{path} is no measurement of drill-measure: {error}") from error
+    return from_json(values)

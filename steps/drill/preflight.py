@@ -1,0 +1,40 @@
+"""Step `drill-preflight`: is a drill allowed and safe now, and what would it do? Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steps.declare import parameter, step, target_options
+from steps.drill import options
+from steps.drill.faults import FAULTS
+from steps.log import log
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the guards found."""
+
+    go: bool = parameter("Whether the drill goes on: true unless this is a dry run.")
+    needs_approval: bool = parameter("Whether somebody has to approve, as the cluster is a production one.")
+    primary: str = parameter("Pod of the primary: the target.")
+    plan: str = parameter("What will be done, to whom.")
+
+
+@step("drill-preflight")
+@target_options
+@options.workflow
+@options.fault
+@options.dry_run
+def drill_preflight(namespace: str, cluster: str, workflow: str, fault: str, dry_run: bool) -> Preflight:
+    """Check that a drill is allowed and safe, and say what it would do. The dry run ends here."""
+    from steps.drill.guards import look, require_safe
+    from steps.drill.target import choose
+    from steps.kube.client import connect
+
+    facts, scene = look(connect(namespace), cluster, workflow)
+    chosen = FAULTS[fault]
+    require_safe(facts, chosen)
+    target = choose(scene, chosen, facts.topology)
+    plan = chosen.describe(target)
+    log("plan", group=facts.topology.summary(), routers=facts.routers_ready, plan=plan, dry_run=dry_run)
+    return Preflight(not dry_run, facts.production and not dry_run, target.pod, plan)

@@ -1,0 +1,97 @@
+"""Step `reap`: undo what drills left behind whose workflow is gone or over (Terminate skips exit handlers)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from steps.declare import option, parameter, step
+from steps.log import log
+from steps.parameters import NAMESPACE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from steps.drill.intent import Intent
+    from steps.kube.client import Object
+
+OVER = ("Succeeded", "Failed", "Error")
+"""Phases of a workflow that has ended."""
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """What was found."""
+
+    reaped: int = parameter("Drills and ledgers that were cleared away.")
+
+
+@step("reap")
+@option("--namespace", required=True, type=NAMESPACE_NAME, help="Namespace of the clusters and the workflows.")
+def reap(namespace: str) -> Reaped:
+    """Undo what drills left behind whose workflow is gone or over."""
+    from steps.drill import intent, undo
+    from steps.kube.client import connect
+
+    kube = connect(namespace)
+    # Clusters first: a workflow that started after its cluster was read is in the list of workflows.
+    clusters = kube.all("innodbclusters")
+    phases = {str(w["metadata"]["name"]): phase_of(w) for w in kube.all("workflows")}
+    count = 0
+    for cluster in clusters:
+        noted = intent.read(cluster)
+        if noted is not None and is_over(noted, phases, datetime.now(UTC)):
+            log("reaping", cluster=cluster["metadata"]["name"], workflow=noted.workflow, fault=noted.fault)
+            undo.undo(kube, cluster, noted)
+            count += 1
+        runs = leftovers(kube, cluster)
+        # A drill notes itself before it writes rows: looked at after the rows, no live drill's are taken for leftovers.
+        if runs and intent.read(kube.cluster(str(cluster["metadata"]["name"]))) is None:
+            count += len(undo.clear_ledger(kube, cluster, runs))
+    return Reaped(count)
+
+
+def phase_of(workflow: Object) -> str:
+    """Return a workflow's phase, empty while it has none."""
+    return str((workflow.get("status") or {}).get("phase") or "")
+
+
+def is_over(noted: Intent, phases: Mapping[str, str], now: datetime) -> bool:
+    """Tell whether the drill of an intent is over.
+
+    Args:
+        noted: the intent.
+        phases: of every workflow by name.
+        now: with a time zone.
+    """
+    if noted.workflow in phases:
+        return phases[noted.workflow] in OVER
+    if noted.expires:
+        try:
+            return datetime.fromisoformat(noted.expires) < now
+        except ValueError:
+            return True
+    return True
+
+
+def leftovers(kube: object, cluster: Object) -> list[str]:
+    """Return the runs with rows in a cluster's ledger, but for those that somebody asked to keep."""
+    from steps.drill import rows
+    from steps.errors import StepError
+    from steps.kube.client import Kube
+    from steps.mysql.connection import SERVER_PORT, root_credentials, session
+    from steps.mysql.topology import read_topology
+
+    assert isinstance(kube, Kube)
+    name = str(cluster["metadata"]["name"])
+    try:
+        credentials = root_credentials(kube, cluster)
+        primary = read_topology(kube, name, credentials=credentials).primary
+        if primary is None:
+            return []
+        with session(primary.address, SERVER_PORT, credentials, what=primary.pod) as connection:
+            return rows.runs(connection) if rows.exists(connection) else []
+    except StepError as error:
+        log("ledger-not-read", cluster=name, why=str(error))
+        return []

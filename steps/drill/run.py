@@ -1,0 +1,291 @@
+"""Measure and inject, in one process and on one clock.
+
+The order is fixed: look, refuse or note the intent, start the clients, wait until everything succeeds, inject, watch
+until the group is whole again (or a limit breaks), go on a little, stop. Whatever happens after the injection ends in
+a measurement, never in an error: what went wrong is part of the result.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from steps.drill import intent, rows
+from steps.drill.attempts import Attempt, Outcome
+from steps.drill.clock import Clock, Heartbeat
+from steps.drill.evidence import Evidence, Proof, Target
+from steps.drill.faults import Fault, Scene
+from steps.drill.guards import Facts, require_safe
+from steps.drill.ledger import Endpoint, Ledger
+from steps.drill.measurement import Measurement
+from steps.drill.parameters import DrillParameters
+from steps.drill.sampler import GroupSampler
+from steps.drill.samples import Observed, Onlooker
+from steps.drill.target import choose, primary_of, read_settings, read_versions
+from steps.drill.watch import KillSwitch, Limits, StopReason
+from steps.errors import Refused, StepError
+from steps.log import log
+from steps.mysql.connection import ROUTER_RO_PORT, ROUTER_RW_PORT, SERVER_PORT, session
+
+TICK_SECONDS = 0.05
+PROOF_SECONDS = 0.2
+"""How often the samples are searched for proof."""
+STEADY_LIMIT_SECONDS = 20.0
+"""How much longer than `steady-seconds` a steady state is waited for."""
+ANSWERING_SECONDS = 1.0
+"""A client without any answer for longer than this is not steady, though nothing has failed."""
+
+
+@dataclass
+class _Live:
+    """What is known while the drill runs."""
+
+    observed: list[Observed]
+    seen: int = 0
+
+
+class Drill:
+    """One drill from its intent to its measurement. Use once.
+
+    Args:
+        facts: that the guards look at; they are checked here again.
+        scene: clients and the cluster.
+        fault: what to inject.
+        parameters: of the drill.
+        stop_reason: asked all the time; a text stops the drill.
+        by_hand: whether it runs outside any workflow.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        scene: Scene,
+        fault: Fault,
+        parameters: DrillParameters,
+        *,
+        stop_reason: StopReason = lambda: "",
+        by_hand: bool = False,
+    ) -> None:
+        self._facts, self._scene, self._fault, self._parameters = facts, scene, fault, parameters
+        self._stop_reason, self._by_hand = stop_reason, by_hand
+        self._clock = Clock()
+        self._onlooker = Onlooker(facts.cluster, facts.topology.expected)
+        self._live = _Live([])
+        self._limits = Limits()
+
+    def measure(self) -> Measurement:
+        """Run the drill and return what was measured.
+
+        Raises:
+            Refused: a guard refuses, or the cluster is not steady; nothing was injected.
+            StepError: the drill could not begin; nothing was injected.
+        """
+        facts, scene, fault, parameters = self._facts, self._scene, self._fault, self._parameters
+        require_safe(facts, fault)
+        primary = primary_of(facts.topology)
+        target = choose(scene, fault, facts.topology)
+        note = intent.Intent(
+            facts.workflow, fault.name, intent.now(), {"primary": target.pod, "server": target.server}, self._expiry()
+        )
+        intent.write(scene.kube, facts.cluster, note)
+        log("intent-noted", workflow=facts.workflow, fault=fault.name, primary=target.pod)
+        with session(primary.address, SERVER_PORT, scene.credentials, what=primary.pod) as connection:
+            rows.prepare(connection, facts.workflow)
+        self._measurement = Measurement(
+            run=facts.workflow,
+            namespace=scene.kube.namespace,
+            cluster=facts.cluster,
+            expected=facts.topology.expected,
+            fault=fault.name,
+            event=fault.event,
+            plan=fault.describe(target),
+            parameters=asdict(parameters),
+            started_at=self._clock.started_at.isoformat(timespec="milliseconds"),
+            target=target,
+            settings=read_settings(scene, primary),
+            versions=read_versions(scene, primary),
+        )
+        self._sampler = GroupSampler(scene.kube, facts.cluster, scene.credentials, self._clock)
+        self._ledger = self._make_ledger()
+        self._heartbeat = Heartbeat(self._clock)
+        self._switch = KillSwitch(scene.kube)
+        # Many threads that wait for sockets: a waiting one must not keep the others from running for 5 ms.
+        sys.setswitchinterval(0.001)
+        self._heartbeat.start()
+        self._switch.start()
+        try:
+            self._sampler.start()
+            self._ledger.start()
+            self._wait_until_steady()
+            self._inject_and_watch()
+        finally:
+            self._finish()
+        return self._measurement
+
+    def _expiry(self) -> str:
+        if not self._by_hand:
+            return ""
+        p = self._parameters
+        seconds = 600 + p.steady_seconds + p.timeout_seconds + p.settle_seconds
+        return self._clock.wall(self._clock() + seconds).isoformat(timespec="seconds")
+
+    def _make_ledger(self) -> Ledger:
+        address = self._scene.kube.service_address(self._facts.cluster)
+        parameters = self._parameters
+        return Ledger(
+            self._facts.workflow,
+            Endpoint(address, ROUTER_RW_PORT, self._scene.credentials),
+            Endpoint(address, ROUTER_RO_PORT, self._scene.credentials),
+            self._clock,
+            interval=parameters.write_interval_ms / 1000,
+            writers=parameters.writers,
+            readers=parameters.readers,
+        )
+
+    def _must_stop(self) -> str:
+        return self._stop_reason() or self._switch.reason
+
+    def _wait_until_steady(self) -> None:
+        needed = self._parameters.steady_seconds
+        limit = self._clock() + needed + STEADY_LIMIT_SECONDS
+        while True:
+            threading.Event().wait(TICK_SECONDS)
+            self._look()
+            if reason := self._must_stop():
+                raise Refused(f"Stopped before the fault was injected: {reason}. Nothing was injected.")
+            now = self._clock()
+            clients = [*self._ledger.attempts("write"), *self._ledger.attempts("read")]
+            since = steady_since(clients, now)
+            if since is not None and now - since >= needed and self._whole():
+                self._measurement.steady_from = since
+                log("steady", seconds=round(now - since, 2))
+                return
+            if now > limit:
+                raise Refused(
+                    f"Not steady within {needed + STEADY_LIMIT_SECONDS:.0f} s, so nothing was injected: "
+                    f"{unsteady(clients, needed, now)}. Run check-cluster, and look at the Router's log."
+                )
+
+    def _whole(self) -> bool:
+        return bool(self._live.observed) and self._live.observed[-1].topology.is_whole
+
+    def _look(self) -> None:
+        """Take in the samples that have arrived."""
+        samples = self._sampler.samples
+        for sample in samples[self._live.seen :]:
+            seen = self._onlooker.add(sample)
+            self._live.observed.append(seen)
+            self._limits.see(seen)
+            self._live.seen += 1
+
+    def _inject_and_watch(self) -> None:
+        measurement, fault = self._measurement, self._fault
+        before = self._sampler.pods.current[measurement.target.pod]
+        started = [s.server_started for s in self._sampler.samples if s.pod == before.pod and s.server_started]
+        target = replace(measurement.target, before=before, server_started=started[-1] if started else None)
+        measurement.target = target
+        measurement.injected_at = injected = self._clock()
+        injection = threading.Thread(target=self._inject, args=(target,), name="inject", daemon=True)
+        injection.start()
+        log("injected", plan=measurement.plan)
+        proof: Proof | None = None
+        searched = injected
+        recovered: float | None = None
+        timeout_at = injected + self._parameters.timeout_seconds
+        while True:
+            threading.Event().wait(TICK_SECONDS)
+            self._look()
+            now = self._clock()
+            if reason := self._must_stop() or self._limits.broken(now, timeout_at):
+                return self._end("aborted", reason)
+            if proof is None and now - searched >= PROOF_SECONDS:
+                searched = now
+                proof = measurement.proof = fault.proof(target, self._evidence())
+                if proof is not None:
+                    log("landed", after_seconds=round(proof.at - injected, 3), proof=proof.text)
+            if proof is None and not injection.is_alive():
+                patience = 5.0 if measurement.injection_error else fault.landing_seconds(target)
+                if now - (measurement.injected_until or injected) > patience:
+                    return self._end("not-landed", f"no proof that the fault landed within {patience:.0f} s")
+            back = proof is not None and not injection.is_alive() and self._whole() and self._writes_flow(proof)
+            recovered = (recovered if recovered is not None else now) if back else None
+            if recovered is not None and now - recovered >= self._parameters.settle_seconds:
+                return self._end("recovered", "the group is whole and writes succeed")
+            if now >= timeout_at:
+                seen = self._live.observed[-1].topology.summary() if self._live.observed else "nothing was seen"
+                return self._end("timeout", f"not recovered within {self._parameters.timeout_seconds:.0f} s: {seen}")
+
+    def _end(self, end: str, reason: str) -> None:
+        log("observation-ended", end=end, reason=reason)
+        self._measurement.end, self._measurement.end_reason = end, reason
+
+    def _inject(self, target: Target) -> None:
+        try:
+            self._fault.inject(self._scene, target)
+        except Exception as error:  # the drill goes on: proof decides what this means
+            self._measurement.injection_error = f"{type(error).__name__}: {error}"
+        self._measurement.injected_until = self._clock()
+
+    def _evidence(self) -> Evidence:
+        injected = self._measurement.injected_at
+        assert injected is not None
+        return Evidence(injected, self._sampler.pods.samples, self._sampler.samples, self._live.observed)
+
+    def _writes_flow(self, proof: Proof) -> bool:
+        """Tell whether the primary of now has acknowledged a write since the fault landed."""
+        primary = self._live.observed[-1].topology.primary
+        return primary is not None and any(
+            attempt.outcome is Outcome.ACKNOWLEDGED and attempt.server == primary.id and attempt.start > proof.at
+            for attempts in self._ledger.attempts("write")
+            for attempt in attempts[-5:]
+        )
+
+    def _finish(self) -> None:
+        """Stop everything that was started, whether or not the drill came to its end, and keep what it saw."""
+        measurement = self._measurement
+        measurement.ended_at = self._clock()
+        measurement.clients = self._ledger.stop() if self._ledger.clients[0].ident else []
+        if measurement.injected_at is not None:
+            try:
+                self._fault.stop(self._scene, measurement.target)
+            except StepError as error:
+                measurement.holes.append(f"stopping the fault failed: {error}")
+        self._sampler.stop()
+        self._switch.stop()
+        self._heartbeat.stop()
+        measurement.members, measurement.pods = self._sampler.samples, self._sampler.pods.samples
+        measurement.stalls, measurement.latest_beat = self._heartbeat.stalls, self._heartbeat.latest
+        if failures := self._sampler.pods.failures:
+            measurement.holes.append(f"the API server did not answer {failures} times when pods were looked at")
+        if measurement.injection_error:
+            measurement.holes.append(f"the injection reported an error: {measurement.injection_error}")
+        log("measured", **{outcome.value: n for outcome, n in _count(self._ledger.attempts("write")).items()})
+
+
+def steady_since(clients: Sequence[Sequence[Attempt]], now: float) -> float | None:
+    """Return since when every attempt of every client has succeeded; None where one has not answered for long."""
+    since = 0.0
+    for attempts in clients:
+        if not attempts or attempts[-1].end is None or now - attempts[-1].end > ANSWERING_SECONDS:
+            return None
+        failed = next((a.end for a in reversed(attempts) if a.outcome is not Outcome.ACKNOWLEDGED), None)
+        since = max(since, attempts[0].end or 0.0, failed or 0.0)
+    return since
+
+
+def unsteady(clients: Sequence[Sequence[Attempt]], needed: float, now: float) -> str:
+    """Say what kept a cluster from being steady for `needed` seconds up to `now`, for people."""
+    recent = [a for attempts in clients for a in attempts if a.end is not None and a.end > now - needed]
+    failed = Counter(a.code for a in recent if a.outcome is not Outcome.ACKNOWLEDGED)
+    silent = sum(not attempts or now - (attempts[-1].end or 0.0) > ANSWERING_SECONDS for attempts in clients)
+    codes = ", ".join(f"error {code} {count} times" for code, count in failed.most_common(3))
+    parts = [f"{sum(failed.values())} of the last {len(recent)} attempts failed ({codes})"] if failed else []
+    parts += [f"{silent} of {len(clients)} clients got no answer at all"] if silent else []
+    return " and ".join(parts) or "the group was not whole all the time"
+
+
+def _count(clients: Sequence[Sequence[Attempt]]) -> Counter[Outcome]:
+    return Counter(attempt.outcome for attempts in clients for attempt in attempts)

@@ -1,0 +1,97 @@
+"""What a drill is aimed at, and the settings of the cluster that decide how fast it recovers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import mysql.connector
+
+from steps.drill.evidence import Target
+from steps.drill.faults import Fault, Scene
+from steps.drill.samples import pod_sample
+from steps.errors import Temporary
+from steps.mysql.connection import SERVER_PORT, query, session
+from steps.mysql.topology import Member, Topology
+
+SETTINGS = (
+    "group_replication_member_expel_timeout",
+    "group_replication_unreachable_majority_timeout",
+    "group_replication_autorejoin_tries",
+    "group_replication_consistency",
+    "group_replication_exit_state_action",
+    "group_replication_flow_control_mode",
+    "group_replication_member_weight",
+    "group_replication_paxos_single_leader",
+    "innodb_flush_log_at_trx_commit",
+    "sync_binlog",
+    "replica_parallel_workers",
+)
+"""Variables of the primary that shape a failover."""
+
+
+def primary_of(topology: Topology) -> Member:
+    """Return the primary.
+
+    Raises:
+        Temporary: there is none.
+    """
+    if topology.primary is None or not topology.primary.address:
+        raise Temporary(f"Cluster {topology.cluster} has no primary now: {topology.summary()}")
+    return topology.primary
+
+
+def choose(scene: Scene, fault: Fault, topology: Topology) -> Target:
+    """Return the target of a fault: the primary as it is now. Times in it are not yet on the drill's clock."""
+    primary = primary_of(topology)
+    pod = scene.kube.get("pods", primary.pod)
+    return Target(
+        pod=primary.pod,
+        server=primary.id,
+        before=pod_sample(0.0, pod),
+        heir=fault.heir(scene, topology),
+        grace_seconds=int(pod["spec"].get("terminationGracePeriodSeconds", 30)),
+    )
+
+
+def read_settings(scene: Scene, primary: Member) -> dict[str, str]:
+    """Return what is set on the primary, and the Router's metadata ttl where it publishes it."""
+    names = ", ".join(f"'{name}'" for name in SETTINGS)
+    table = "performance_schema.global_variables"
+    sql = f"SELECT variable_name, variable_value FROM {table} WHERE variable_name IN ({names})"
+    with session(primary.address, SERVER_PORT, scene.credentials, what=primary.pod) as connection:
+        found = {str(row[0]): str(row[1]) for row in query(connection, sql)}
+        if ttls := sorted(set(_published(connection, "ttl"))):
+            found["router_ttl"] = ttls[-1]
+    return found
+
+
+def _published(connection: Any, key: str) -> Iterator[str]:
+    """Yield values of a setting that Routers publish in the metadata; older ones publish none."""
+    try:
+        rows = query(connection, "SELECT attributes FROM mysql_innodb_cluster_metadata.v2_routers")
+    except mysql.connector.Error:
+        return
+    for row in rows:
+        pending = [json.loads(row[0])] if row[0] else []
+        while pending:
+            value = pending.pop()
+            if isinstance(value, dict):
+                if isinstance(value.get(key), (int, float, str)):
+                    yield str(value[key])
+                pending += value.values()
+
+
+def read_versions(scene: Scene, primary: Member) -> dict[str, str]:
+    """Return the versions of what takes part."""
+    found = {"MySQL": primary.version, "Tiphys": version("tiphys")}
+    try:
+        with session(primary.address, SERVER_PORT, scene.credentials, what=primary.pod) as connection:
+            rows = query(connection, "SELECT DISTINCT version FROM mysql_innodb_cluster_metadata.v2_routers")
+            if routers := ", ".join(sorted(str(row[0]) for row in rows if row[0])):
+                found["Router"] = routers
+    except Exception:  # a version in the report is not worth a drill
+        return found
+    return found

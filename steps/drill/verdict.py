@@ -1,0 +1,156 @@
+"""The verdict on a drill: a function of what was measured and verified, with its reasons in plain sentences.
+
+- FAIL: an acknowledged write is lost beyond the budget (whatever else happened), writes stopped for longer than the
+  budget, or redundancy did not come back in time.
+- ABORTED: the drill was stopped before its end.
+- INVALID: the drill proves nothing: no proof that the fault landed, or a hole in the measurement that could have
+  changed the result.
+- PASS: none of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from steps.drill.measurement import Measurement
+from steps.drill.outages import Downtime
+from steps.drill.verification import Verification
+
+
+class Outcome(StrEnum):
+    """The four verdicts."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INVALID = "INVALID"
+    ABORTED = "ABORTED"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict and why.
+
+    Attributes:
+        outcome: PASS, FAIL, INVALID or ABORTED.
+        sentence: the whole result in one sentence.
+        reasons: what led to it, in sentences; also what does not change it but should be known.
+    """
+
+    outcome: Outcome
+    sentence: str
+    reasons: tuple[str, ...]
+
+
+def seconds(value: float) -> str:
+    """Return a length of time as people read it: ``0.35 s``, ``12.4 s``."""
+    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number with its noun: ``no write``, ``1 write``, ``2 writes``."""
+    return f"{number or 'no'} {thing}{'' if number in (0, 1) else 's'}"
+
+
+def judge(measurement: Measurement, writes: Downtime, verification: Verification | None) -> Verdict:
+    """Return the verdict.
+
+    Args:
+        measurement: of the drill.
+        writes: the write downtime in it.
+        verification: of its writes; None where there is none.
+    """
+    budget = float(measurement.parameters["max_write_downtime_seconds"])
+    allowed = int(measurement.parameters["max_lost_writes"])
+    lost = len(verification.lost) if verification else 0
+    failed = _failures(measurement, writes, verification, budget, allowed)
+    holes = _holes(measurement, writes, verification, budget)
+    landed = measurement.proof is not None
+    if lost > allowed:
+        outcome = Outcome.FAIL
+    elif measurement.end == "aborted":
+        outcome = Outcome.ABORTED
+    elif not landed or holes:
+        outcome = Outcome.INVALID
+    else:
+        outcome = Outcome.FAIL if failed else Outcome.PASS
+    reasons = []
+    if measurement.end == "aborted":
+        reasons.append(f"The drill was stopped before its end: {measurement.end_reason}.")
+    if not landed:
+        reasons.append(f"There is no proof that the fault landed ({measurement.end_reason or 'none was found'}).")
+    reasons += failed + holes
+    if outcome is Outcome.PASS:
+        reasons.append(f"Writes stopped for {seconds(writes.longest)}, within the budget of {seconds(budget)}.")
+        reasons.append(f"{count(lost, 'acknowledged write').capitalize()} lost, {allowed} allowed.")
+        reasons.append("Every member is ONLINE again.")
+    return Verdict(outcome, _sentence(outcome, measurement, writes, lost), tuple(reasons + _notes(verification)))
+
+
+def _failures(
+    measurement: Measurement, writes: Downtime, verification: Verification | None, budget: float, allowed: int
+) -> list[str]:
+    found = []
+    if verification and len(verification.lost) > allowed:
+        where = sorted({pod for lost in verification.lost for pod in lost.missing_on})
+        found.append(
+            f"{count(len(verification.lost), 'acknowledged write').capitalize()} lost, {allowed} allowed; "
+            f"missing on {', '.join(where)}."
+        )
+    if writes.longest > budget:
+        still = " and had not come back when the measuring ended" if writes.open else ""
+        found.append(f"Writes stopped for {seconds(writes.longest)}{still}; the budget is {seconds(budget)}.")
+    if measurement.end == "timeout":
+        found.append(f"Redundancy did not come back in time: {measurement.end_reason}.")
+    elif verification and verification.unchecked:
+        found.append(f"Not every member could be checked: {'; '.join(verification.unchecked)}.")
+    return found
+
+
+def _holes(measurement: Measurement, writes: Downtime, verification: Verification | None, budget: float) -> list[str]:
+    """Return the gaps in what was measured that could have changed the verdict."""
+    found = [
+        f"Client {client.kind} {client.client} died during the measuring: {client.died}."
+        for client in measurement.clients
+        if client.died
+    ]
+    if measurement.injected_at is not None and not any(client.kind == "write" for client in measurement.clients):
+        found.append("No client wrote anything.")
+    if verification is None:
+        found.append("The writes were not verified.")
+    # A stall can only make an outage look longer: no acknowledgement is seen in it. So it matters where the budget is
+    # broken and would not be without it.
+    if writes.worst is not None and writes.longest > budget:
+        stalled = sum(stall.overlap(writes.worst.start, writes.worst.end) for stall in measurement.stalls)
+        if writes.longest - stalled <= budget:
+            found.append(
+                f"The measuring process itself stood still for {seconds(stalled)} of the {seconds(writes.longest)} "
+                "without writes, so the budget may have been kept."
+            )
+    return found
+
+
+def _notes(verification: Verification | None) -> list[str]:
+    notes = []
+    if verification and verification.in_doubt:
+        notes.append(
+            f"{count(verification.in_doubt, 'write').capitalize()} in doubt, for the client saw an error and cannot "
+            f"know: {verification.in_doubt_present} there, {verification.in_doubt_absent} not."
+        )
+    if verification and verification.refused_present:
+        notes.append(f"{count(verification.refused_present, 'refused write').capitalize()} there all the same.")
+    return notes
+
+
+def _sentence(outcome: Outcome, measurement: Measurement, writes: Downtime, lost: int) -> str:
+    lost_text = f"{count(lost, 'acknowledged write')} {'was' if lost < 2 else 'were'} lost"
+    stopped = f"writes stopped for {seconds(writes.longest)}{' and had not come back' if writes.open else ''}"
+    match outcome:
+        case Outcome.INVALID if measurement.proof is None:
+            return "The fault did not land, so this drill says nothing about the cluster."
+        case Outcome.INVALID:
+            return "The measurement has a hole, so this drill proves nothing."
+        case Outcome.ABORTED:
+            return f"The drill was stopped before its end; until then {stopped} and {lost_text}."
+        case _:
+            return f"When {measurement.event}, {stopped} and {lost_text}."
