@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tiphys
-from tiphys.local.platform.ending import end_everything
+from tiphys.local.platform.ending import POD_SECONDS, end_everything
 from tiphys.local.platform.parts import PARTS, Part
 from tiphys.local.platform.processes import Process, end, of_platform
 from tiphys.local.platform.record import PartState, Record, hold, tool_version
@@ -42,9 +42,10 @@ def restart_delay(quick_ends: int) -> float:
 class Supervisor:
     """Keeps the parts of one platform."""
 
-    def __init__(self, home: Path, parts: Sequence[Part] = PARTS):
+    def __init__(self, home: Path, parts: Sequence[Part] = PARTS, pod_seconds: float = POD_SECONDS):
         self.home = home
         self.parts = parts
+        self.pod_seconds = pod_seconds
         self.settings = Settings.load(home)
         self.record = Record(os.getpid(), time.time(), tool_version(), {part.name: PartState() for part in parts})
         self.ending = False
@@ -142,7 +143,7 @@ class Supervisor:
         def say(name: str, state: str) -> None:
             loop.call_soon_threadsafe(self._note_ending, name, state)
 
-        left = await asyncio.to_thread(end_everything, self.home, say, (os.getpid(),), self.parts)
+        left = await asyncio.to_thread(end_everything, self.home, say, (os.getpid(),), self.parts, self.pod_seconds)
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
