@@ -9,11 +9,16 @@ from typing import Any
 
 from aiohttp import web
 
-from tiphys.local.apiserver import discovery
+from tiphys.local.apiserver import discovery, openapi
+from tiphys.local.apiserver.collector import Collector
 from tiphys.local.apiserver.defaults import ServiceAddresses
 from tiphys.local.apiserver.errors import no_such_path, not_allowed, status_of
+from tiphys.local.apiserver.eviction import PODS, handle_binding, handle_eviction
+from tiphys.local.apiserver.exec import handle_exec
 from tiphys.local.apiserver.lifecycle import NAMESPACES, Lifecycle
+from tiphys.local.apiserver.logs import handle_log
 from tiphys.local.apiserver.requests import LARGEST_BODY, Target, as_object, read_body, target_of
+from tiphys.local.apiserver.scale import handle_scale
 from tiphys.local.apiserver.store import Store, StoreBroken, dump
 from tiphys.local.apiserver.verbs import Verbs, answer
 from tiphys.local.apiserver.watches import WatchHub
@@ -38,8 +43,16 @@ class Server:
         self._broken = asyncio.Event()
 
     async def run(self) -> None:
-        """Do the background work until cancelled; return if the store can no longer be trusted."""
-        await self._broken.wait()
+        """Collect garbage until cancelled; return if the store can no longer be trusted."""
+        collecting = asyncio.create_task(Collector(self.lifecycle).run())
+        broken = asyncio.create_task(self._broken.wait())
+        try:
+            await asyncio.wait((collecting, broken), return_when=asyncio.FIRST_COMPLETED)
+            if collecting.done():
+                collecting.result()
+        finally:
+            collecting.cancel()
+            broken.cancel()
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
@@ -93,10 +106,19 @@ class Server:
     async def _resource(self, request: web.Request, target: Target) -> web.StreamResponse:
         if target.kind.plural == "selfsubjectaccessreviews":
             return await _review(request)
-        if target.subresource in (None, "status"):
-            if target.subresource == "status" and not target.kind.status:
-                raise no_such_path()
+        kind, below = target.kind, target.subresource
+        if below is None or (below == "status" and kind.status):
             return await self._verbs.handle(request, target)
+        if below == "scale" and kind.scale:
+            return await handle_scale(request, target, self.lifecycle)
+        if kind is PODS and below == "log":
+            return await handle_log(request, target, self.store, self._settings.home)
+        if kind is PODS and below == "exec":
+            return await handle_exec(request, target, self.store, self._settings.home)
+        if kind is PODS and below == "eviction":
+            return await handle_eviction(request, target, self.lifecycle)
+        if kind is PODS and below == "binding":
+            return await handle_binding(request, target, self.lifecycle)
         raise no_such_path()
 
     def _discover(self, request: web.Request, path: str) -> web.Response:
@@ -119,6 +141,10 @@ class Server:
             found = discovery.group(parts[1])
         elif parts[0] == "apis" and len(parts) == 3:
             found = discovery.resources(parts[1], parts[2])
+        elif path == "/openapi/v3":
+            found = openapi.index()
+        elif path.startswith("/openapi/v3/"):
+            found = openapi.version_three(path.removeprefix("/openapi/v3/"))
         if found is None:
             raise no_such_path()
         return answer(found)
