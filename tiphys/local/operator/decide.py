@@ -1,0 +1,107 @@
+"""What to do next for a cluster: a pure function of its servers' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tiphys.local.operator.diagnose import Diagnosis
+from tiphys.local.operator.member import IN_GROUP, Member
+
+STOP_SECONDS = 10.0
+"""How long a pod that is going is asked to leave its group before it is let go all the same."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """Bring a member (back) into the group.
+
+    Attributes:
+        member: who.
+        rejoin: it has been in before.
+    """
+
+    member: Member
+    rejoin: bool
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Have a member whose pod is going leave its group."""
+
+    member: Member
+
+
+@dataclass(frozen=True)
+class Release:
+    """Let a pod go: remove its finalizer."""
+
+    member: Member
+
+
+@dataclass(frozen=True)
+class Errant:
+    """A server has transactions that the group has not; it must not join.
+
+    Attributes:
+        member: who.
+        count: how many.
+    """
+
+    member: Member
+    count: int
+
+
+Action = Join | Leave | Release | Errant
+
+
+def decide(members: Sequence[Member], diagnosis: Diagnosis, deleting: bool) -> list[Action]:
+    """Return what to do for the members; what needs no group to be started (see `reboot`).
+
+    Args:
+        members: the server pods with what they answered.
+        diagnosis: the cluster's.
+        deleting: the InnoDBCluster is being deleted.
+    """
+    actions: list[Action] = []
+    for member in members:
+        if member.deleting is not None:
+            action = _going(member, members, deleting)
+        elif deleting:
+            action = None
+        else:
+            action = _coming(member, diagnosis)
+        if action:
+            actions.append(action)
+    return actions
+
+
+def _going(member: Member, members: Sequence[Member], deleting: bool) -> Action | None:
+    assert member.deleting is not None
+    if not member.guarded:
+        return None
+    view = member.view
+    if view and (view.in_group or view.starting or view.state == "ERROR") and member.deleting < STOP_SECONDS:
+        others = [m for m in members if m.ordinal > member.ordinal and m.view and m.view.in_group]
+        # At the cluster's end the last ordinals leave first, so that the group stays whole until it is gone.
+        return None if deleting and others and member.deleting < STOP_SECONDS / 2 else Leave(member)
+    if view is None and member.running and member.deleting < STOP_SECONDS / 2:
+        return None  # perhaps it only did not answer this once
+    return Release(member)
+
+
+def _coming(member: Member, diagnosis: Diagnosis) -> Action | None:
+    group, view = diagnosis.group, member.view
+    if group is None or view is None or not member.configured or view.starting:
+        return None
+    if view.state in IN_GROUP:
+        return None
+    if any(peer.uuid == view.uuid for peer in group.peers):
+        # The group has not yet noticed that this server's last life ended. A new one cannot join under the
+        # same address until it has been expelled; asking earlier only makes the server wait.
+        return None
+    if not group.gtids.contains(view.gtids):
+        beyond = len(group.gtids.union(view.gtids)) - len(group.gtids)
+        return Errant(member, beyond)
+    known = {item.uuid for item in group.metadata.instances} if group.metadata else set()
+    return Join(member, rejoin=view.uuid in known)

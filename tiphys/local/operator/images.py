@@ -1,0 +1,106 @@
+"""What the containers of Oracle's images become here: mysqld, mysqlrouter, and the operator's own helpers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiphys.local.kubelet.launch import Launch, LaunchError
+from tiphys.local.mysql_packages import MySQL, MySQLUnavailable, find
+from tiphys.local.operator import names
+from tiphys.local.operator.mycnf import Identity, compose
+from tiphys.local.operator.rundir import short_link
+
+CLIENTS = ("mysql", "mysqladmin", "mysqldump", "mysqlbinlog")
+
+
+def launch(container: dict[str, Any], pod: dict[str, Any], mounts: dict[str, Path], home: Path) -> Launch:
+    """Return the process for a container of one of the MySQL images.
+
+    Raises:
+        LaunchError: MySQL is not installed, or the container lacks what its image needs.
+    """
+    image = str(container["image"]).rpartition(":")[0]
+    try:
+        mysql = find()
+    except MySQLUnavailable as error:
+        raise LaunchError(str(error), reason="ErrImagePull") from error
+    if image == names.OPERATOR_IMAGE:
+        return _helper("sidecar", pod, home, str(_socket(_mount(mounts, container, "/var/run/mysqld"))))
+    if image == names.ROUTER_IMAGE:
+        return _helper("router_start", pod, home)
+    if image != names.SERVER_IMAGE:
+        raise LaunchError(f"container {container['name']!r}: nothing is known of image {container['image']!r}")
+    data = _mount(mounts, container, "/var/lib/mysql")
+    if any(item["name"] == "MYSQL_INITIALIZE_ONLY" for item in container.get("env") or []):
+        return _helper("initmysql", pod, home, str(data))
+    return _server(mysql, container, pod, mounts, home)
+
+
+def _mount(mounts: Mapping[str, Path], container: Mapping[str, Any], path: str) -> Path:
+    if path not in mounts:
+        raise LaunchError(
+            f"container {container['name']!r}: a volume must be mounted at {path}; there are {sorted(mounts)}"
+        )
+    return mounts[path]
+
+
+def _socket(run: Path) -> Path:
+    return short_link(run) / "mysql.sock"
+
+
+def _helper(module: str, pod: Mapping[str, Any], home: Path, *args: str) -> Launch:
+    meta = pod["metadata"]
+    words = ["--home", str(home), "--namespace", meta["namespace"], "--pod", meta["name"], *args]
+    return Launch([sys.executable, "-m", f"tiphys.local.operator.{module}", *words])
+
+
+def _server(
+    mysql: MySQL, container: Mapping[str, Any], pod: Mapping[str, Any], mounts: Mapping[str, Path], home: Path
+) -> Launch:
+    meta = pod["metadata"]
+    ordinal = int(meta["name"].rpartition("-")[2])
+    env = {item["name"]: str(item.get("value", "")) for item in container.get("env") or []}
+    run = _mount(mounts, container, "/var/run/mysqld")
+    identity = Identity(
+        address=str(pod["status"]["podIP"]),
+        server_id=int(env.get(names.BASE_SERVER_ID) or 1000) + ordinal,
+        data=_mount(mounts, container, "/var/lib/mysql"),
+        run=run,
+        socket=_socket(run),
+        pid_file=run / "mysqld.pid",
+    )
+    # The kubelet starts a container only when its last run is dead, so these are leftovers; mysqld would not
+    # start if the number in the socket's lock file had passed on to some other process.
+    for leftover in ("mysql.sock", "mysql.sock.lock", "mysqld.pid"):
+        (run / leftover).unlink(missing_ok=True)
+    folder = home / "pods" / meta["uid"]
+    config = folder / "my.cnf"
+    config.write_text(compose(identity, mounts.get("/etc/my.cnf.d")))
+    config.chmod(0o600)  # mysqld ignores a file that others may write
+    extra = [word for word in (container.get("args") or [])[1:] if not word.startswith("--user")]
+    argv = mysql.command("mysqld", f"--defaults-file={config}", *mysql.server_options, *extra)
+    return Launch(argv, _environment(mysql, folder / "bin", identity.socket))
+
+
+def _environment(mysql: MySQL, tools: Path, socket: Path) -> dict[str, str]:
+    """Return the variables for mysqld and for what is run beside it (probes, hooks, exec).
+
+    The clients are put on PATH as small scripts, since those of Debian's packages need their own loader.
+    """
+    tools.mkdir(exist_ok=True, mode=0o700)
+    for client in CLIENTS:
+        try:
+            words = mysql.command(client)
+        except MySQLUnavailable:
+            continue
+        settings = [f"{key}={value}" for key, value in mysql.environment.items()]
+        script = tools / client
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(["env", *settings, *words])} "$@"\n')
+        script.chmod(0o700)
+    path = f"{tools}:{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    return {**mysql.environment, "PATH": path, "MYSQL_UNIX_PORT": str(socket)}

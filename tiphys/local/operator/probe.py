@@ -1,0 +1,116 @@
+"""Asks the servers how they are: one thread each, short limits, connections kept open between the questions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from mysql.connector.errors import ReadTimeoutError
+
+from tiphys.local.operator.accounts import Account
+from tiphys.local.operator.gtid import GtidSet
+from tiphys.local.operator.member import Peer, View
+from tiphys.local.operator.metadata import SCHEMA, Contents, Instance, RouterInstance
+from tiphys.local.operator.sql import Session, SqlError
+
+_SELF = """
+SELECT @@server_uuid, SUBSTRING_INDEX(VERSION(), '-', 1), @@GLOBAL.gtid_executed,
+  (SELECT received_transaction_set FROM performance_schema.replication_connection_status
+   WHERE channel_name = 'group_replication_applier'),
+  (SELECT MAX(view_id) FROM performance_schema.replication_group_member_stats WHERE member_id = @@server_uuid),
+  (SELECT COUNT(*) FROM performance_schema.threads WHERE processlist_command = 'Query'
+   AND processlist_info LIKE 'START GROUP\\_REPLICATION%%')
+"""
+_PEERS = """
+SELECT member_id, member_host, member_state, member_role FROM performance_schema.replication_group_members
+WHERE member_id <> ''
+"""
+_METADATA = f"""
+SELECT 'instance', mysql_server_uuid, SUBSTRING_INDEX(address, ':', 1), instance_name FROM {SCHEMA}.instances
+UNION ALL SELECT 'router', router_id, address, router_name FROM {SCHEMA}.routers
+UNION ALL SELECT 'cluster', cluster_id, '', '' FROM {SCHEMA}.clusters
+"""
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes | bytearray) else str(value or "")
+
+
+def ask(session: Session) -> View:
+    """Return what a server says.
+
+    Raises:
+        SqlError: it does not answer in time.
+    """
+    uuid, version, executed, received, view_id, starting = session.rows(_SELF)[0]
+    peers = tuple(Peer(*map(_text, row)) for row in session.rows(_PEERS))
+    done = GtidSet.parse(_text(executed))
+    return View(
+        uuid=_text(uuid),
+        version=_text(version),
+        gtids=done.union(GtidSet.parse(_text(received))),
+        empty=not done.parts,
+        peers=peers,
+        view_id=_text(view_id),
+        starting=bool(starting),
+        metadata=_metadata(session),
+    )
+
+
+def _metadata(session: Session) -> Contents | None:
+    try:
+        rows = session.rows(_METADATA)
+    except SqlError as error:
+        if error.errno in (1049, 1146):  # no such schema, no such table
+            return None
+        raise
+    return Contents(
+        next((_text(a) for kind, a, _b, _c in rows if kind == "cluster"), ""),
+        frozenset(Instance(_text(a), _text(b), _text(c)) for kind, a, b, c in rows if kind == "instance"),
+        frozenset(RouterInstance(int(a), _text(c), _text(b)) for kind, a, b, c in rows if kind == "router"),
+    )
+
+
+class Prober:
+    """Keeps one connection to each server of a cluster."""
+
+    def __init__(self, threads: ThreadPoolExecutor):
+        self._threads = threads
+        self._sessions: dict[str, Session] = {}
+
+    async def ask_all(self, addresses: Mapping[str, str], admin: Account) -> dict[str, View | None]:
+        """Ask the servers of these pods (uid to address) at once; None for one that did not answer.
+
+        Takes no longer than the slowest answer allowed, however many servers are dead.
+        """
+        for uid in [uid for uid in self._sessions if uid not in addresses]:
+            self._sessions.pop(uid).close()
+        loop = asyncio.get_running_loop()
+        asked = [
+            loop.run_in_executor(self._threads, self._ask, uid, address, admin) for uid, address in addresses.items()
+        ]
+        return dict(zip(addresses, await asyncio.gather(*asked), strict=True))
+
+    def _ask(self, uid: str, address: str, admin: Account) -> View | None:
+        # A kept connection may belong to a process that is gone: then one fresh attempt is made. A server that
+        # is frozen costs the read limit once, and the connect limit afterwards.
+        for session in (self._sessions.pop(uid, None), None):
+            try:
+                session = session or Session(admin.user, admin.password, address=address)
+                view = ask(session)
+            except (SqlError, OSError) as error:
+                if session is not None:
+                    session.close()
+                if isinstance(error, ReadTimeoutError):
+                    break
+            else:
+                self._sessions[uid] = session
+                return view
+        return None
+
+    def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
