@@ -146,7 +146,13 @@ def _workload(obj: dict[str, Any]) -> list[Cause]:
     replicas = spec.get("replicas")
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         found.append(bad("spec.replicas", replicas, "must be greater than or equal to 0"))
-    return found + _pod_spec(template.get("spec") or {}, "spec.template.spec")
+    # A StatefulSet's claim templates become volumes of its pods.
+    claims = [
+        claim.get("metadata") or {} for claim in spec.get("volumeClaimTemplates") or [] if isinstance(claim, dict)
+    ]
+    pod_spec = dict(template.get("spec") or {})
+    pod_spec["volumes"] = [*(pod_spec.get("volumes") or []), *({"name": meta.get("name")} for meta in claims)]
+    return found + _pod_spec(pod_spec, "spec.template.spec")
 
 
 def _secret(obj: dict[str, Any]) -> list[Cause]:
