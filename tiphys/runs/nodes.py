@@ -1,0 +1,119 @@
+"""A run as people read it: its steps in order, with their state, out of a Workflow's status."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Object = dict[str, Any]
+
+ENDED = ("Succeeded", "Failed", "Error")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of a run.
+
+    Attributes:
+        id: the node's.
+        depth: 0 for the run's entrypoint and exit handler.
+        name: what people call it.
+        phase: as Argo names it; "Suspended" for one that waits for a person.
+        message: what Argo or the step says of it, or "".
+        seconds: how long it took or has taken, or None if it has not started.
+        pod: name of its pod (the newest, where it was tried more than once), or "".
+        tries: how often it was started.
+    """
+
+    id: str
+    depth: int
+    name: str
+    phase: str
+    message: str
+    seconds: float | None
+    pod: str
+    tries: int
+
+
+def phase_of(workflow: Object) -> str:
+    """Return a run's phase; "Pending" before the controller has seen it."""
+    return str((workflow.get("status") or {}).get("phase") or "Pending")
+
+
+def nodes_of(workflow: Object) -> dict[str, Object]:
+    """Return a run's nodes by id, unpacked where Argo packed many of them."""
+    status = workflow.get("status") or {}
+    if packed := status.get("compressedNodes"):
+        nodes: dict[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))
+        return nodes
+    return status.get("nodes") or {}
+
+
+def outputs_of(workflow: Object) -> dict[str, str]:
+    """Return a run's global output parameters."""
+    parameters = ((workflow.get("status") or {}).get("outputs") or {}).get("parameters") or []
+    return {p["name"]: str(p.get("value", "")) for p in parameters}
+
+
+def rows(workflow: Object, now: datetime | None = None) -> list[Row]:
+    """Return the steps of a run in the order in which they started, each under what it belongs to."""
+    nodes = nodes_of(workflow)
+    now = now or datetime.now(UTC)
+    attempts = {child for node in nodes.values() if node.get("type") == "Retry" for child in node.get("children") or []}
+    shown = [node for key, node in nodes.items() if node.get("type") != "StepGroup" and key not in attempts]
+    shown.sort(key=lambda node: (node.get("startedAt") or "9", node.get("name", "")))
+    made: list[Row] = []
+
+    def add(parent: str, depth: int) -> None:
+        for node in shown:
+            if (node.get("boundaryID") or "") == parent and node["id"] != parent:
+                made.append(_row(workflow, nodes, node, depth, now))
+                add(node["id"], depth + 1)
+
+    add("", 0)
+    return made
+
+
+def pod_name(workflow: Object, node: Object) -> str:
+    """Return the name of a node's pod, as Argo makes it (pod names version 2), or "" if it has none."""
+    if node.get("type") != "Pod":
+        return ""
+    name, identity = workflow["metadata"]["name"], str(node["id"])
+    if identity == name:
+        return str(name)
+    return f"{name}-{node.get('templateName', '')}-{identity.rpartition('-')[2]}"
+
+
+def _row(workflow: Object, nodes: dict[str, Object], node: Object, depth: int, now: datetime) -> Row:
+    phase, last, tries = str(node.get("phase") or "Pending"), node, 1
+    if node.get("type") == "Retry":
+        tries = len(node.get("children") or [])
+        last = next((nodes[key] for key in reversed(node.get("children") or []) if key in nodes), node)
+    if node.get("type") == "Suspend" and phase == "Running":
+        phase = "Suspended"
+    message = str(node.get("message") or (last.get("message") if phase not in ("Succeeded",) else "") or "")
+    start, end = when(node.get("startedAt")), when(node.get("finishedAt"))
+    seconds = ((end or now) - start).total_seconds() if start else None
+    name = str(node.get("displayName") or node.get("name") or node["id"])
+    return Row(node["id"], depth, name, phase, message, seconds, pod_name(workflow, last), tries)
+
+
+def when(text: str | None) -> datetime | None:
+    """Return a Kubernetes timestamp as a time, or None."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def took(seconds: float | None) -> str:
+    """Return a duration in a few characters: 0.4s, 12s, 3m05s, 1h02m."""
+    if seconds is None:
+        return ""
+    whole = int(max(seconds, 0))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
