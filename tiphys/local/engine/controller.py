@@ -123,10 +123,7 @@ class Engine:
         self.queue.add(key)
 
     def _config_map_changed(self, change: str, config_map: Json) -> None:
-        try:
-            self.locks.serve()  # a semaphore's limit may have grown
-        except SpecError as error:
-            log.warning("a semaphore's limit cannot be read", extra={"error": str(error)})
+        self.locks.serve()  # a semaphore's limit may have grown
 
     def _granted(self, holder: str) -> None:
         namespace, name = holder.split("/")[:2]
@@ -158,8 +155,11 @@ class Engine:
         if workflow is None:
             await self._gone(key)
             return None
-        if written and written["metadata"]["uid"] == workflow["metadata"]["uid"]:
-            workflow = max(workflow, written, key=version_of)
+        if written is not None:
+            if version_of(written) > version_of(workflow):
+                workflow = written  # the cache has not caught up with our own writing yet
+            else:
+                del self._written[key]
         views = self._views(key, workflow["metadata"]["uid"])
         now = datetime.now(UTC)
         outcome = advance(workflow, views, now, self._lookup(key[0]), self.locks)

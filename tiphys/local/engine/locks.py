@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tiphys.local.engine.model import SpecError
+
 Limit = Callable[[str], int]
 """How many holders a lock may have at once; raises SpecError when that is not known."""
 
@@ -49,10 +51,15 @@ class Locks:
 
         Returns:
             Empty if `holder` has them all, else the first one that it has to wait for.
+
+        Raises:
+            SpecError: the limit of one is not known.
         """
         wanted = tuple(dict.fromkeys(keys))
         if all(holder in self.holders.get(key, ()) for key in wanted):
             return ""
+        for key in wanted:
+            self.limit(key)  # a lock without a limit is the caller's error, and must not stand in the line
         if holder not in self.waiters:
             self._count += 1
             self.waiters[holder] = Waiter(holder, wanted, (-priority, created, self._count))
@@ -85,7 +92,14 @@ class Locks:
 
     def _free(self, key: str, holder: str) -> bool:
         holders = self.holders.get(key, set())
-        return holder in holders or len(holders) < self.limit(key)
+        return holder in holders or len(holders) < self._limit_now(key)
+
+    def _limit_now(self, key: str) -> int:
+        """Return the limit, or 0 while nobody can say it: those in line wait until it is known again."""
+        try:
+            return self.limit(key)
+        except SpecError:
+            return 0
 
     def keys_of(self, holder: str) -> list[str]:
         """Return the keys that `holder` has."""
@@ -93,7 +107,7 @@ class Locks:
 
     def describe(self, key: str) -> str:
         """Return Argo's message of one who waits for `key`."""
-        limit = self.limit(key)
+        limit = self._limit_now(key)
         return f"Waiting for {key} lock. Lock status: {limit - len(self.holders.get(key, ()))}/{limit}"
 
 
