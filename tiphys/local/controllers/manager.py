@@ -8,7 +8,12 @@ from typing import Protocol
 
 from tiphys.local.client import Kube
 from tiphys.local.controllers.claims import ClaimController
+from tiphys.local.controllers.deployment import DeploymentController
+from tiphys.local.controllers.disruption import DisruptionController
+from tiphys.local.controllers.endpoints import EndpointsController
+from tiphys.local.controllers.replicaset import ReplicaSetController
 from tiphys.local.controllers.scheduler import Scheduler
+from tiphys.local.controllers.statefulset import StatefulSetController
 from tiphys.local.controllers.watching import Caches
 from tiphys.local.settings import Settings
 
@@ -28,6 +33,11 @@ async def run_controllers(kube: Kube, settings: Settings) -> None:
     controllers: list[Controller] = [
         Scheduler(caches),
         ClaimController(caches, settings),
+        StatefulSetController(caches),
+        ReplicaSetController(caches),
+        DeploymentController(caches),
+        DisruptionController(caches),
+        EndpointsController(caches),
     ]
     async with asyncio.TaskGroup() as group:
         group.create_task(caches.run())

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
-from tiphys.local.client import Kube
 from tiphys.local.kubelet.launch import LaunchError
 from tiphys.local.settings import Settings
 
@@ -16,7 +14,7 @@ ANNOTATION = "tiphys.dev/input-artifacts"
 _DONE = "inputs-fetched"
 
 
-async def fetch_inputs(pod: dict[str, Any], kube: Kube, settings: Settings, folder: Path) -> None:
+async def fetch_inputs(pod: dict[str, Any], settings: Settings, folder: Path) -> None:
     """Fetch what the pod's annotation names, once.
 
     Raises:
@@ -34,9 +32,7 @@ async def fetch_inputs(pod: dict[str, Any], kube: Kube, settings: Settings, fold
         target = folder / "root" / str(item["path"]).lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fetched = engine.fetch(settings.home, item, target)
-            if inspect.isawaitable(fetched):
-                await fetched
+            await engine.fetch(settings.home, item, target)
         except Exception as error:
             where = f"s3://{item.get('bucket')}/{item.get('key')}"
             raise LaunchError(f"input artifact {where} for {item['path']}: {error}", "Init:Error") from error

@@ -44,6 +44,7 @@ class PodWorker:
         self._host = settings.pod_address(node_number(self._node), 254)
         self._deadline: Deadline | None = None
         self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
         self._removed = asyncio.Event()
         self._failure: tuple[str, str] | None = None
         self._stopped = False
@@ -67,6 +68,7 @@ class PodWorker:
     def update(self, pod: dict[str, Any]) -> None:
         """Take note of a new state of the pod's object."""
         self._writer.observe(pod)
+        self._changed.set()
         if pod["metadata"].get("deletionTimestamp"):
             grace = pod["metadata"].get("deletionGracePeriodSeconds")
             self._ask_to_stop(self._grace() if grace is None else float(grace))
@@ -107,12 +109,11 @@ class PodWorker:
             container.adopt()
         work = asyncio.create_task(self._run_containers(after))
         stop = asyncio.create_task(self._stop.wait())
-        limit = self._writer.pod["spec"].get("activeDeadlineSeconds")
-        left = None if limit is None else max(0.0, self.file.start_time + float(limit) - time.time())
         try:
-            await asyncio.wait({work, stop}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_told(work, stop)
             if not work.done():
                 if not self._stop.is_set():
+                    limit = self._writer.pod["spec"].get("activeDeadlineSeconds")
                     self._failure = ("DeadlineExceeded", f"Pod was active longer than its deadline of {limit} s")
                     self._event("DeadlineExceeded", self._failure[1], "Warning")
                     self._deadline = Deadline(self._grace())
@@ -126,6 +127,21 @@ class PodWorker:
         self._final = self._phase()
         if self._failure:
             self._final = "Failed"
+
+    async def _until_told(self, work: asyncio.Task[None], stop: asyncio.Task[bool]) -> None:
+        """Wait until the containers or the pod are to end, or activeDeadlineSeconds are over.
+
+        They may be lowered while the pod runs: so the engine ends a step and leaves its pod to be looked at.
+        """
+        while not (work.done() or stop.done()):
+            limit = self._writer.pod["spec"].get("activeDeadlineSeconds")
+            left = None if limit is None else self.file.start_time + float(limit) - time.time()
+            if left is not None and left <= 0:
+                return
+            self._changed.clear()
+            changed = asyncio.create_task(self._changed.wait())
+            await asyncio.wait({work, stop, changed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
 
     async def _run_containers(self, after: asyncio.Event | None) -> None:
         if after is not None:
@@ -160,7 +176,7 @@ class PodWorker:
         found = await self._fetch(wanted)
         mounts = prepare(pod, spec, self._settings, found)
         async with self._inputs:
-            await fetch_inputs(pod, self._kube, self._settings, self._folder)
+            await fetch_inputs(pod, self._settings, self._folder)
         env = resolve(spec, pod, found)
         home, root = self._settings.home, self._folder / "root"
         made = images.launch(spec, pod, mounts, home, env)
