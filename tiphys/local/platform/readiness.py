@@ -64,7 +64,9 @@ async def look(settings: Settings, kube: Kube) -> dict[str, Readiness]:
         elif not answers:
             seen[name] = Readiness("starting", "waits for the API server")
         elif name == "kubelet":
-            seen[name] = await _kubelet(settings, kube)
+            # A kubelet that was killed left its nodes Ready: only one that is connected speaks for them.
+            connected = _connected(name, state, settings, table)
+            seen[name] = await _nodes(settings, kube) if connected.state == "ready" else connected
         else:
             seen[name] = _connected(name, state, settings, table)
     return seen
@@ -89,7 +91,7 @@ def s3_readiness(home: Path) -> Readiness:
     return Readiness(phase, detail)
 
 
-async def _kubelet(settings: Settings, kube: Kube) -> Readiness:
+async def _nodes(settings: Settings, kube: Kube) -> Readiness:
     try:
         nodes = await kube.list("nodes")
     except ApiError:
