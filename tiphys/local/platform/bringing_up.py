@@ -53,8 +53,8 @@ def decide(saved: Settings, up: bool, **options: int | None) -> Settings:
         raise UpError(f"the platform is up with {words}; run `tiphys down` first to change that")
     if "network" in other and (saved.home / "made-by.json").exists():
         raise UpError(
-            f"the platform in {saved.home} was made with --network {saved.network}, and its objects hold those addresses; "
-            "keep the number, or run `tiphys down --purge` first, which removes its clusters and backups"
+            f"the platform in {saved.home} was made with --network {saved.network}, and its objects hold those "
+            "addresses; keep the number, or run `tiphys down --purge` first, which removes its clusters and backups"
         )
     if not 1 <= wanted.network <= 254 or not 1 <= wanted.nodes <= 100 or not 0 < wanted.webhook_port < 65536:
         raise UpError("--network takes 1 to 254, --nodes 1 to 100, --webhook-port 1 to 65535")
