@@ -72,7 +72,7 @@ class Lifecycle:
             while self.store.get(kind, namespace, meta["name"]):
                 meta["name"] = name_from(meta["generateName"])
         stamp_new(kind, obj)
-        if kind.status:
+        if kind.status and kind.plural != "nodes":  # a kubelet registers its node with its status
             obj.pop("status", None)
         defaults.apply(kind, obj)
         faults = metadata_faults(kind, {"name": None, **meta}) + validation.faults(kind, obj)

@@ -93,6 +93,8 @@ def carry_over(kind: Kind, old: dict[str, Any], new: dict[str, Any], *, strict_u
         else:
             meta.pop(field, None)
     meta.pop("selfLink", None)
+    if "managedFields" in was:
+        meta.setdefault("managedFields", was["managedFields"])
     _drop_empty(meta)
     added = set(meta.get("finalizers") or ()) - set(was.get("finalizers") or ())
     if was.get("deletionTimestamp") and added:

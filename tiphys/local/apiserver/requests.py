@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from aiohttp import web
 
+from tiphys.local.apiserver import protobuf
 from tiphys.local.apiserver.errors import bad_request, no_such_path
 from tiphys.local.apiserver.lifecycle import DeleteOptions
 from tiphys.local.kube_errors import ApiError
@@ -72,7 +73,7 @@ def target_of(path: str) -> Target:
 
 
 async def read_body(request: web.Request) -> Any:
-    """Return the request's body, JSON or YAML.
+    """Return the request's body: JSON, YAML, or protobuf as far as it is known.
 
     Raises:
         ApiError: 400 if it is neither or empty, 413 if it is too large.
@@ -83,6 +84,8 @@ async def read_body(request: web.Request) -> Any:
         raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST_BODY}") from error
     if not data:
         raise bad_request("the request has no body; expected an object in JSON")
+    if request.content_type == protobuf.MEDIA:
+        return protobuf.decode(data)
     return parse(data, "yaml" in request.content_type)
 
 

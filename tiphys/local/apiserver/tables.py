@@ -63,7 +63,7 @@ def event_renderer(request: web.Request, kind: Kind) -> Renderer:
 
 def _row(kind: Kind, record: Record, include: str) -> dict[str, Any]:
     obj = record.obj
-    row: dict[str, Any] = {"cells": [obj["metadata"]["name"], *(_cell(column, obj) for column in kind.columns)]}
+    row: dict[str, Any] = {"cells": [obj["metadata"]["name"], *(_cell(kind, column, obj) for column in kind.columns)]}
     if include == "Object":
         row["object"] = obj
     elif include == "Metadata":
@@ -75,14 +75,16 @@ def _row(kind: Kind, record: Record, include: str) -> dict[str, Any]:
     return row
 
 
-def _cell(column: Column, obj: dict[str, Any]) -> Any:
+def _cell(kind: Kind, column: Column, obj: dict[str, Any]) -> Any:
     value = cells.value(column.value, obj)
     if column.type == "date":
-        return cells.age(value)
+        return "" if kind.custom and value is None else cells.age(value)
     if column.type == "integer":
         return (
             value if isinstance(value, int) else 0 if value is None and not column.value.startswith(".spec") else value
         )
+    if value is None and kind.plural == "poddisruptionbudgets":
+        return "N/A"
     if value is None or value == "":
         return "<none>" if column.wide or column.value.startswith((".spec", ".status.podIP")) else ""
     return value if isinstance(value, str) else str(value)

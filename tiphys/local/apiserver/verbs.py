@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tiphys.local.apiserver import innodbcluster, listing, patches
+from tiphys.local.apiserver import apply, innodbcluster, listing, patches
 from tiphys.local.apiserver.errors import (
     bad_request,
     conflict,
@@ -21,6 +21,7 @@ from tiphys.local.apiserver.requests import (
     as_object,
     delete_options,
     is_dry_run,
+    is_true,
     read_body,
 )
 from tiphys.local.apiserver.store import dump
@@ -93,9 +94,18 @@ class Verbs:
         patch = await read_body(request)
         kind, namespace, name = target.kind, target.namespace, target.name or ""
         record = self._store.get(kind, namespace, name)
+        if media == patches.APPLY:
+            manager, force = request.query.get("fieldManager", ""), is_true(request, "force")
+            live = record.obj if record else None
+            changed = apply.applied(kind, live, as_object(patch), manager, force)
+            if record is None and target.subresource is None:
+                changed["metadata"].setdefault("name", name)
+                _check_fields(request, target, changed)
+                return answer(self._life.create(kind, namespace, changed, is_dry_run(request)), 201)
+        elif record is not None:
+            changed = patches.patched(kind, copy_of(record), media, patch)
         if record is None:
             raise not_found(kind, name)
-        changed = patches.patched(kind, copy_of(record), media, patch)
         meta = changed.get("metadata")
         if not isinstance(meta, dict):
             raise bad_request("the patch leaves no metadata")
