@@ -15,7 +15,7 @@ from tiphys.local.client import ApiError, Kube
 from tiphys.local.platform.addresses import Socket, is_connected, listens, sockets
 from tiphys.local.platform.record import PartState, Record
 from tiphys.local.s3.state import State
-from tiphys.local.settings import Settings
+from tiphys.local.settings import NAMESPACE, Settings
 
 GIVE_UP = 4
 """A part that had to be started again so often is reported as failed (the supervisor goes on trying)."""
@@ -63,12 +63,13 @@ async def look(settings: Settings, kube: Kube) -> dict[str, Readiness]:
             seen[name] = Readiness("ready" if answers else "starting", settings.api_url if answers else "")
         elif not answers:
             seen[name] = Readiness("starting", "waits for the API server")
-        elif name == "kubelet":
-            # A kubelet that was killed left its nodes Ready: only one that is connected speaks for them.
-            connected = _connected(name, state, settings, table)
-            seen[name] = await _nodes(settings, kube) if connected.state == "ready" else connected
         else:
-            seen[name] = _connected(name, state, settings, table)
+            seen[name] = _connected(state, settings, table)
+            if seen[name].state == "ready" and name == "kubelet":
+                # A kubelet that was killed left its nodes Ready: only one that is connected speaks for them.
+                seen[name] = await _nodes(settings, kube)
+            elif seen[name].state == "ready" and name == "gateway":
+                seen[name] = await _webhooks(settings, kube, table)
     return seen
 
 
@@ -101,13 +102,18 @@ async def _nodes(settings: Settings, kube: Kube) -> Readiness:
     return Readiness("ready" if enough else "starting", f"{ready} of {settings.nodes} nodes Ready")
 
 
-def _connected(name: str, state: PartState, settings: Settings, table: list[Socket]) -> Readiness:
-    if not is_connected(state.pid, settings.api_host, settings.api_port, table):
-        return Readiness("starting", "not connected to the API server yet")
-    if name != "gateway":
+def _connected(state: PartState, settings: Settings, table: list[Socket]) -> Readiness:
+    if is_connected(state.pid, settings.api_host, settings.api_port, table):
         return Readiness("ready")
-    where = f"http://127.0.0.1:{settings.webhook_port}"
+    return Readiness("starting", "not connected to the API server yet")
+
+
+async def _webhooks(settings: Settings, kube: Kube, table: list[Socket]) -> Readiness:
     if listens("127.0.0.1", settings.webhook_port, table):
-        return Readiness("ready", where)
-    # Without an EventSource there is nothing to listen for.
-    return Readiness("ready", "no webhook is open: no EventSource was applied")
+        return Readiness("ready", f"http://127.0.0.1:{settings.webhook_port}")
+    try:
+        if not await kube.list("eventsources", NAMESPACE):
+            return Readiness("ready", "no EventSource, so no webhook is open")
+    except ApiError:
+        pass
+    return Readiness("starting", f"not listening on port {settings.webhook_port} yet")
