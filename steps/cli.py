@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "steps.mysql.deploy_cluster:deploy_cluster",
         "Create a cluster, or bring it to what is asked.",
     ),
+    "drill-approval": ("steps.drill.approval:drill_approval", "Go on with a drill that a person has approved."),
     "drill-measure": ("steps.drill.measure:drill_measure", "Inject the fault and measure what clients feel."),
     "drill-preflight": ("steps.drill.preflight:drill_preflight", "Check that a drill is allowed and safe."),
     "drill-report": ("steps.drill.report:drill_report", "Judge a drill and write its report."),

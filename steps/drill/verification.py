@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import mysql.connector
@@ -134,13 +134,19 @@ def compare(
 def verify(kube: Kube, measurement: Measurement, *, keep_ledger: bool = False) -> Verification:
     """Read the ledger on every member and compare; deletes the run's rows afterwards unless told to keep them.
 
+    A cluster without a primary gives a verification in which everything is unchecked: a drill that ended badly needs
+    its report most.
+
     Raises:
-        Temporary: no primary was found, or it went away.
+        Temporary: the primary went away meanwhile.
     """
     cluster = kube.cluster(measurement.cluster)
     credentials = root_credentials(kube, cluster)
     topology = _with_primary(kube, measurement.cluster, credentials)
-    assert topology.primary is not None
+    if topology.primary is None:
+        silent = [f"{pod}: {why}" for pod, why in topology.unreachable.items()]
+        log("no-primary", group=topology.summary())
+        return replace(compare(measurement, [], {}, topology.expected), unchecked=[topology.summary(), *silent])
     with session(topology.primary.address, SERVER_PORT, credentials, what=topology.primary.pod) as primary:
         executed = str(query(primary, "SELECT @@global.gtid_executed")[0][0])
     copies: list[Copy] = []
@@ -163,16 +169,12 @@ def verify(kube: Kube, measurement: Measurement, *, keep_ledger: bool = False) -
 
 
 def _with_primary(kube: Kube, cluster: str, credentials: Credentials) -> Topology:
+    """Return the topology once it has a primary, or as it is when the time is up."""
     limit = time.monotonic() + FIND_SECONDS
     while True:
         topology = read_topology(kube, cluster, credentials=credentials)
-        if topology.primary is not None and topology.primary.address:
+        if time.monotonic() > limit or (topology.primary is not None and topology.primary.address):
             return topology
-        if time.monotonic() > limit:
-            raise Temporary(
-                f"No primary to verify against within {FIND_SECONDS:.0f} s: {topology.summary()}. "
-                "Run check-cluster; the measurement is kept, so this step can be run again."
-            )
         time.sleep(1.0)
 
 
@@ -183,7 +185,7 @@ def _read(
     role = "PRIMARY" if topology.primary is not None and member.id == topology.primary.id else "SECONDARY"
     base = Copy(member.pod, member.id, role, member.state, False, 0.0, 0)
     if member.state != "ONLINE":
-        return _noted(base, f"it is {member.state}, not ONLINE"), None
+        return replace(base, note=f"it is {member.state}, not ONLINE"), None
     started = time.monotonic()
     try:
         limit = CATCH_UP_SECONDS + 30
@@ -191,15 +193,11 @@ def _read(
             waited = query(connection, "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", (executed, CATCH_UP_SECONDS))
             seconds = round(time.monotonic() - started, 3)
             if int(waited[0][0]) != 0:
-                return _noted(base, f"it did not catch up with the primary within {CATCH_UP_SECONDS} s"), None
+                return replace(base, note=f"it did not catch up with the primary within {CATCH_UP_SECONDS} s"), None
             ids = rows.ids(connection, run)
             return Copy(base.pod, base.server, role, base.state, True, seconds, len(ids)), ids
     except (Temporary, mysql.connector.Error) as error:
-        return _noted(base, f"it could not be read: {error}"), None
-
-
-def _noted(copy: Copy, note: str) -> Copy:
-    return Copy(copy.pod, copy.server, copy.role, copy.state, False, 0.0, 0, note)
+        return replace(base, note=f"it could not be read: {error}"), None
 
 
 def save(verification: Verification, path: Path) -> None:
