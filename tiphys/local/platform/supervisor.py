@@ -21,7 +21,7 @@ from tiphys.local.platform.parts import PARTS, Part
 from tiphys.local.platform.processes import Process, end, of_platform
 from tiphys.local.platform.record import PartState, Record, hold, tool_version
 from tiphys.local.service import run_part
-from tiphys.local.settings import PLATFORM_VARIABLE, Settings
+from tiphys.local.settings import PLATFORM_VARIABLE, Settings, cache_folder
 
 LONGEST_DELAY = 30.0
 STEADY_SECONDS = 60.0
@@ -172,6 +172,7 @@ def part_environment(home: Path) -> dict[str, str]:
         **os.environ,
         PLATFORM_VARIABLE: str(home),
         "TIPHYS_HOME": str(home),
+        "TIPHYS_CACHE": str(cache_folder()),  # what HOME says in a container is another one
         # The tool may have been started from a source tree that is not installed.
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
     }
