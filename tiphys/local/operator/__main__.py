@@ -18,6 +18,7 @@ from tiphys.local.service import run_part
 from tiphys.local.settings import Settings
 
 log = logging.getLogger(__name__)
+logging.getLogger("mysql.connector").setLevel(logging.WARNING)  # it names its plugin at every login
 
 
 class Operator:

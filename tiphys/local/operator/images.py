@@ -14,7 +14,9 @@ from tiphys.local.mysql_packages import MySQL, MySQLUnavailable, find
 from tiphys.local.operator import names
 from tiphys.local.operator.mycnf import Identity, compose
 from tiphys.local.operator.rundir import short_link
+from tiphys.local.settings import cache_folder
 
+CACHE = "TIPHYS_CACHE"
 CLIENTS = ("mysql", "mysqladmin", "mysqldump", "mysqlbinlog")
 
 
@@ -56,7 +58,8 @@ def _socket(run: Path) -> Path:
 def _helper(module: str, pod: Mapping[str, Any], home: Path, *args: str) -> Launch:
     meta = pod["metadata"]
     words = ["--home", str(home), "--namespace", meta["namespace"], "--pod", meta["name"], *args]
-    return Launch([sys.executable, "-m", f"tiphys.local.operator.{module}", *words])
+    # A container's HOME is its own, so the helper is told where the user's cache is.
+    return Launch([sys.executable, "-m", f"tiphys.local.operator.{module}", *words], {CACHE: str(cache_folder())})
 
 
 def _server(

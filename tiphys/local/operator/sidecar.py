@@ -18,6 +18,10 @@ _IN_GROUP = (
 )
 
 
+_DENIED = (1045, 1130, 1698)
+"""Access denied; no account from this host at all; access denied without a password."""
+
+
 class NotYet(Exception):
     """The server cannot be configured now; the message says why. Try again."""
 
@@ -36,7 +40,7 @@ def configure(address: str, socket: str, root: Account, admin: Account, recovery
         with Session(admin.user, admin.password, address=address):
             return "configured already"
     except SqlError as error:
-        if error.errno != 1045:  # anything but "access denied": it is not up yet
+        if error.errno not in _DENIED:  # it is not up yet
             raise NotYet(f"mysqld does not answer: {error}") from error
     system_user = pwd.getpwuid(os.geteuid()).pw_name
     for user, found in (("root", "fresh data"), (names.LOCAL_ROOT, "data of an earlier cluster")):
@@ -47,7 +51,7 @@ def configure(address: str, socket: str, root: Account, admin: Account, recovery
                 create_local(session, local_statements(root, admin, recovery, system_user))
                 return found
         except SqlError as error:
-            if error.errno not in (1045, 1698):
+            if error.errno not in _DENIED:
                 raise NotYet(f"configuring as {user} failed: {error}") from error
     raise NotYet(
         f"neither {admin.user} nor root nor {names.LOCAL_ROOT} may log in: the data folder belongs to another"
