@@ -7,7 +7,8 @@ local rules = {
 
 local function show(value)
   local text = tostring(value)
-  if #text > 60 then text = text:sub(1, 60) .. "..." end
+  -- Cut at the end of a character: the reason must be valid UTF-8.
+  if #text > 60 then text = text:sub(1, 60):gsub("[\128-\255]+$", "") .. "..." end
   return "'" .. text .. "'"
 end
 

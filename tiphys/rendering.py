@@ -62,14 +62,17 @@ def built() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield package, module and manifest of every module that has a function `build()`.
 
     Raises:
-        ValueError: if an object is not named as its file.
+        ValueError: if a module cannot be imported, or its object is not named as its file.
     """
     for package in PACKAGES:
         for found in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            build = getattr(importlib.import_module(f"{package}.{found.name}"), "build", None)
-            if build is None:
-                continue
-            made = build()
+            try:
+                build = getattr(importlib.import_module(f"{package}.{found.name}"), "build", None)
+                if build is None:
+                    continue
+                made = build()
+            except ImportError as error:
+                raise ValueError(f"{package}/{found.name}.py cannot be imported: {error}") from error
             manifest: dict[str, Any] = made if isinstance(made, dict) else made.to_dict()
             name = manifest["metadata"]["name"]
             if name.replace("-", "_") != found.name:

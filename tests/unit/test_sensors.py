@@ -1,0 +1,231 @@
+"""The rendered filters, run by the gateway's own Lua: each runbook takes good bodies and refuses bad ones."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import pytest
+from gateway_help import DRILL, template
+
+from eventsources.runbooks import build as build_event_source
+from eventsources.triggerable import Runbook, runbook_of, triggerable
+from sensors.lua import lua_class, script
+from sensors.runbooks import build as build_sensor
+from sensors.runbooks import sensor
+from steps.parameters import CLUSTER_NAME, NAMESPACE_NAME, OBJECT_NAME, Parameter, Text
+from tiphys.local.events.check import check
+from tiphys.local.events.lua import run
+from tiphys.local.events.triggers import Refusal, fire
+
+RUNBOOKS = [*triggerable(), DRILL]
+EACH = pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.name)
+
+
+def good_value(parameter: Parameter) -> Any:
+    if parameter.enum:
+        return parameter.enum[0]
+    if parameter.kind in ("integer", "number"):
+        return parameter.minimum if parameter.minimum is not None else 1
+    if parameter.text:
+        return parameter.text.first[0] + parameter.text.last[-1]
+    return "a text"
+
+
+def good_body(runbook: Runbook, everything: bool = False) -> dict[str, Any]:
+    return {p.name: good_value(p) for p in runbook.parameters if everything or p.default is None}
+
+
+def event(body: Any, key: str | None = None) -> dict[str, Any]:
+    header = {"Content-Type": ["application/json"], **({"Idempotency-Key": [key]} if key is not None else {})}
+    return {"header": header, "body": body}
+
+
+def started(runbook: Runbook, body: Any, key: str | None = None) -> dict[str, Any]:
+    """Return the Workflow that a body starts."""
+    wanted = sensor(RUNBOOKS)
+    wanted["metadata"]["namespace"] = "tiphys"
+    (fired,) = fire([wanted], "runbooks", runbook.name, event(body, key))
+    return fired.workflow
+
+
+def reason(runbook: Runbook, body: Any, key: str | None = None) -> str:
+    with pytest.raises(Refusal) as refusal:
+        started(runbook, body, key)
+    return refusal.value.reason
+
+
+@EACH
+def test_a_good_body_becomes_the_templates_workflow(runbook: Runbook) -> None:
+    for everything in (False, True):
+        body = good_body(runbook, everything)
+        workflow = started(runbook, body)
+        assert workflow["spec"]["workflowTemplateRef"] == {"name": runbook.name}
+        assert workflow["metadata"]["generateName"] == f"{runbook.name}-" and "name" not in workflow["metadata"]
+        got = {p["name"]: p["value"] for p in workflow["spec"]["arguments"]["parameters"]}
+        assert list(got) == [p.name for p in runbook.parameters]
+        for parameter in runbook.parameters:
+            given = parameter.name in body
+            expected = str(body[parameter.name]) if given else parameter.default
+            assert got[parameter.name] == expected or float(got[parameter.name]) == float(expected)
+
+
+@EACH
+def test_a_key_is_the_end_of_the_runs_name(runbook: Runbook) -> None:
+    workflow = started(runbook, good_body(runbook), "2026-11-a1")
+    assert workflow["metadata"]["name"] == f"{runbook.name}-2026-11-a1"
+    assert "generateName" not in workflow["metadata"]
+    assert len(f"{runbook.name}-") + 40 <= 63
+
+
+@EACH
+@pytest.mark.parametrize("key", ["", "-a", "a-", "A", "a b", "a\n", "ä", "x" * 41, "{{workflow.name}}"])
+def test_a_bad_key_is_refused(runbook: Runbook, key: str) -> None:
+    assert "Idempotency-Key" in reason(runbook, good_body(runbook), key)
+
+
+@EACH
+@pytest.mark.parametrize("key", [None, "k"])
+def test_bad_bodies_are_refused(runbook: Runbook, key: str | None) -> None:
+    good = good_body(runbook, everything=True)
+    assert started(runbook, good, key)
+    for parameter in runbook.parameters:
+        if parameter.default is None:
+            assert f"{parameter.name!r} is missing" in reason(runbook, {**good, parameter.name: None}, key)
+            missing = {name: value for name, value in good.items() if name != parameter.name}
+            assert f"{parameter.name!r} is missing" in reason(runbook, missing, key)
+        for bad in ("{{workflow.name}}", "{{=sprig.env('HOME')}}", {"a": 1}, ["a"], {}, []):
+            assert f"parameter {parameter.name!r}: " in reason(runbook, {**good, parameter.name: bad}, key)
+        if parameter.kind != "text":
+            for bad in ("no-such-value", "{{", "1; rm", "0x10", "1e3", "nan", "inf", " 1", "é" * 80):
+                assert f"parameter {parameter.name!r}: " in reason(runbook, {**good, parameter.name: bad}, key)
+        if parameter.kind in ("integer", "number"):
+            assert parameter.name in reason(runbook, {**good, parameter.name: True}, key)
+        if parameter.kind == "text":
+            assert parameter.name in reason(runbook, {**good, parameter.name: 5}, key)
+    assert "unknown parameter 'clutser'" in reason(runbook, {**good, "clutser": "demo"}, key)
+    assert "unknown parameter 'x" in reason(runbook, {**good, "x" * 100: 1}, key)
+    for bad in (["a"], [], {}, "text", 5, None, True):
+        assert reason(runbook, bad, key)
+
+
+@EACH
+def test_limits_of_numbers(runbook: Runbook) -> None:
+    for parameter in runbook.parameters:
+        good = good_body(runbook)
+        if parameter.minimum is not None:
+            assert "less than" in reason(runbook, {**good, parameter.name: parameter.minimum - 1})
+            assert "less than" in reason(runbook, {**good, parameter.name: str(int(parameter.minimum) - 1)})
+        if parameter.maximum is not None:
+            assert "more than" in reason(runbook, {**good, parameter.name: parameter.maximum + 1})
+            assert started(runbook, {**good, parameter.name: parameter.maximum})
+        if parameter.kind == "integer":
+            assert "no integer" in reason(runbook, {**good, parameter.name: (parameter.minimum or 0) + 0.5})
+            assert "than" in reason(runbook, {**good, parameter.name: 1e300})
+
+
+@pytest.mark.parametrize(
+    "text", [CLUSTER_NAME, OBJECT_NAME, NAMESPACE_NAME, Text("odd", "a-z0-9_.:/%+-", 9, last="a-z")]
+)
+def test_a_text_means_the_same_to_the_step_and_to_the_filter(text: Text) -> None:
+    runbook = Runbook("r", (Parameter("t", "", None, (), "text", text=text),))
+    tried = ["a", "ab", "a-b", "-a", "a-", "a.b", "9a", "a9", "A", "a b", "a\n", "", "é", "a%b", "a_b", "a/b:c", "a+b"]
+    tried += ["a" * n for n in (text.max_length - 1, text.max_length, text.max_length + 1)]
+    for value in tried:
+        passes = run(script(runbook.parameters, keyed=False), event({"t": value})).value
+        assert passes is bool(re.fullmatch(text.regex[1:-1], value, re.DOTALL)), value
+
+
+def test_classes_are_escaped() -> None:
+    assert lua_class("a-z0-9.%-") == "a-z0-9%.%%%-"
+
+
+def test_each_event_concerns_one_dependency_only() -> None:
+    parameters = DRILL.parameters
+    body = {"cluster": "demo"}
+    for key in (None, "k"):
+        passed = [run(script(parameters, keyed=keyed), event(body, key)) for keyed in (True, False)]
+        assert [one.value for one in passed] == ([False, True] if key is None else [True, False])
+        assert all(one.reason is None for one in passed)
+
+
+def test_targets_have_no_fallback_anywhere() -> None:
+    for trigger in build_sensor()["spec"]["triggers"]:
+        workflow = trigger["template"]["k8s"]["source"]["resource"]
+        names = [p["name"] for p in workflow["spec"]["arguments"]["parameters"]]
+        assert all(set(p) == {"name"} for p in workflow["spec"]["arguments"]["parameters"])
+        for index, parameter in enumerate(trigger["template"]["k8s"]["parameters"][: len(names)]):
+            assert parameter["dest"] == f"spec.arguments.parameters.{index}.value"
+            assert parameter["src"]["dataKey"] == f"body.{names[index]}"
+            if names[index] in ("cluster", "namespace", "backup"):
+                assert "value" not in parameter["src"]
+        assert set(workflow["spec"]) == {"workflowTemplateRef", "arguments"}
+
+
+def test_both_objects_name_the_same_runbooks_and_are_honoured() -> None:
+    source, wanted = build_event_source(), build_sensor()
+    assert check(source) == [] and check(wanted) == []
+    names = {runbook.name for runbook in triggerable()}
+    assert names == set(source["spec"]["webhook"])
+    assert names == {dependency["eventName"] for dependency in wanted["spec"]["dependencies"]}
+    assert "failover-drill" in names and "reap" not in names
+
+
+def test_an_internal_template_has_no_endpoint_list_entry() -> None:
+    made = runbook_of(template(DRILL))
+    assert [p.name for p in made.parameters] == [p.name for p in DRILL.parameters]
+    assert made.parameters[0].default is None and made.parameters[1].enum == ("crash", "delete-pod", "switchover")
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("spec.dependencies[0].filters.exprs", lambda s: s["dependencies"][0]["filters"].update(exprs=[])),
+        ("spec.dependencies[0].transform.jq", lambda s: s["dependencies"][0]["transform"].update(jq=".")),
+        ("spec.triggers[1].rateLimit", lambda s: s["triggers"][1].update(rateLimit={})),
+        ("spec.triggers[0].template.conditions", lambda s: s["triggers"][0]["template"].update(conditions="a && b")),
+        ("spec.triggers[0].template.conditions", lambda s: s["triggers"][0]["template"].pop("conditions")),
+        ("spec.triggers[0].template.argoWorkflow", lambda s: s["triggers"][0]["template"].update(argoWorkflow={})),
+        (
+            "spec.triggers[0].template.k8s.operation",
+            lambda s: s["triggers"][0]["template"]["k8s"].update(operation="patch"),
+        ),
+        (
+            "spec.triggers[0].template.k8s.parameters[0].src.dataTemplate",
+            lambda s: s["triggers"][0]["template"]["k8s"]["parameters"][0]["src"].update(dataTemplate="x"),
+        ),
+        (
+            "spec.triggers[0].template.k8s.parameters[0].src.dataKey",
+            lambda s: s["triggers"][0]["template"]["k8s"]["parameters"][0]["src"].update(dataKey="body.#.a"),
+        ),
+        ("spec.errorOnFailedRound", lambda s: s.update(errorOnFailedRound=True)),
+    ],
+)
+def test_a_sensors_field_that_is_not_honoured_is_named(path: str, change: Any) -> None:
+    wanted = copy.deepcopy(sensor([DRILL]))
+    change(wanted["spec"])
+    faults = check(wanted)
+    assert any(fault.startswith(f"{path}:") for fault in faults), faults
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("spec.calendar", lambda s: s.update(calendar={"daily": {"schedule": "0 0 * * *"}})),
+        ("spec.github", lambda s: s.update(github={})),
+        ("spec.webhook.failover-drill.filter", lambda s: s["webhook"]["failover-drill"].update(filter={})),
+        ("spec.webhook.failover-drill.method", lambda s: s["webhook"]["failover-drill"].update(method="GET")),
+        ("spec.webhook.failover-drill.authSecret", lambda s: s["webhook"]["failover-drill"].pop("authSecret")),
+        (
+            "spec.webhook.failover-drill.serverCertSecret",
+            lambda s: s["webhook"]["failover-drill"].update(serverCertSecret={}),
+        ),
+        ("spec.webhook.failover-drill.endpoint", lambda s: s["webhook"]["failover-drill"].update(endpoint="/health")),
+    ],
+)
+def test_an_event_sources_field_that_is_not_honoured_is_named(path: str, change: Any) -> None:
+    wanted = copy.deepcopy(build_event_source())
+    change(wanted["spec"])
+    faults = check(wanted)
+    assert any(fault.startswith(f"{path}:") for fault in faults), faults
