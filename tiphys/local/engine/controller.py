@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +30,7 @@ from tiphys.local.engine.model import (
     any_int,
     fulfilled,
     parse_time,
+    version_of,
 )
 from tiphys.local.engine.operate import ENDED, Outcome, advance
 from tiphys.local.informer import Key, key_of
@@ -41,11 +43,6 @@ TEMPLATE_RESOURCES = {
     "ClusterWorkflowTemplate": "clusterworkflowtemplates",
     "ConfigMap": "configmaps",
 }
-
-
-def version_of(obj: Json | None) -> int:
-    """Return an object's resourceVersion as a number; -1 without an object."""
-    return int(obj["metadata"]["resourceVersion"]) if obj else -1
 
 
 class Engine:
@@ -207,7 +204,7 @@ class Engine:
     async def _act(self, key: Key, outcome: Outcome) -> None:
         """Create and stop pods, and give back locks."""
         await asyncio.gather(*(self._create(key, pod) for pod in outcome.create))
-        await asyncio.gather(*(self._stop(key[0], name) for name in outcome.stop))
+        await asyncio.gather(*(self._stop(key, name) for name in outcome.stop))
         for holder in outcome.release:
             self.locks.release(holder)
 
@@ -231,9 +228,18 @@ class Engine:
             self._refused.setdefault(key, {})[node] = refused
             self.queue.add(key)
 
-    async def _stop(self, namespace: str, name: str) -> None:
+    async def _stop(self, key: Key, name: str) -> None:
+        """Have a pod ended.
+
+        One that runs gets a deadline that is over: its process gets SIGTERM and its grace, and the pod stays,
+        with its logs, as it does when Argo ends a step. One that no node has is deleted.
+        """
+        pod = next((pod for pod in self._pods_of.get(key, {}).values() if pod["metadata"]["name"] == name), None)
         try:
-            await self.kube.delete("pods", name, namespace)
+            if pod is None or not pod["spec"].get("nodeName"):
+                await self.kube.delete("pods", name, key[0])
+            elif pod["spec"].get("activeDeadlineSeconds") != 1:
+                await self.kube.patch("pods", name, {"spec": {"activeDeadlineSeconds": 1}}, key[0])
         except NotFound:
             return
 
@@ -271,7 +277,8 @@ class Engine:
         pods = list(self._pods_of.get(key, {}).values())
         for pod in pods:
             if not pod["metadata"].get("deletionTimestamp"):
-                await self._stop(key[0], pod["metadata"]["name"])
+                with suppress(NotFound):
+                    await self.kube.delete("pods", pod["metadata"]["name"], key[0])
         await asyncio.gather(*(self._release_pod(pod) for pod in _finished(pods)))
 
     async def _next_look(self, outcome: Outcome, now: datetime) -> float | None:

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import CroniterError, croniter
 
-from tiphys.local.client import AlreadyExists, Informer, Kube, NotFound, WorkQueue
-from tiphys.local.engine.model import CRON_LABEL, SCHEDULED_TIME, Json, SpecError, merged, parse_time, stamp
+from tiphys.local.client import AlreadyExists, Conflict, Informer, Kube, NotFound, WorkQueue
+from tiphys.local.engine.model import CRON_LABEL, SCHEDULED_TIME, Json, SpecError, merged, parse_time, stamp, version_of
 from tiphys.local.engine.operate import ENDED
 from tiphys.local.engine.supported import check
 from tiphys.local.informer import Key, key_of
@@ -122,12 +122,8 @@ def _due(cron: Json, last: datetime, now: datetime, considered: datetime | None)
     """Return whether the scheduled time `last` still asks for a run."""
     meta, spec = cron["metadata"], cron["spec"]
     ran = (cron.get("status") or {}).get("lastScheduledTime")
-    known = [
-        parse_time(meta["creationTimestamp"]),
-        *([parse_time(ran)] if ran else []),
-        *([considered] if considered else []),
-    ]
-    if last <= max(known):
+    since = parse_time(ran or meta["creationTimestamp"])
+    if last <= max(since, considered or since):
         return False
     used = (meta.get("annotations") or {}).get(LAST_SCHEDULE)
     if used is not None and used != schedule_text(spec) and considered is None:
@@ -220,6 +216,7 @@ class CronController:
         self.workflows = workflows
         self._considered: dict[str, datetime] = {}
         self._runs: dict[Key, set[Key]] = {}
+        self._written: dict[Key, Json] = {}
         self.crons.on_change(lambda change, cron: self.queue.add(key_of(cron)))
         workflows.on_change(self._workflow_changed)
 
@@ -240,7 +237,11 @@ class CronController:
         """Do what `plan` says for one CronWorkflow; return the seconds until its next run."""
         cron = self.crons.objects.get(key)
         if cron is None or cron["metadata"].get("deletionTimestamp"):
+            self._written.pop(key, None)
             return None
+        written = self._written.get(key)
+        if written is not None and version_of(written) > version_of(cron):
+            cron = written  # the cache has not caught up with our own writing yet
         uid, now = cron["metadata"]["uid"], datetime.now(UTC)
         children = [self.workflows.objects[run] for run in self._runs.get(key, ()) if run in self.workflows.objects]
         todo = plan(cron, children, now, self._considered.get(uid))
@@ -287,8 +288,15 @@ class CronController:
             patch["status"] = status
         if (meta.get("annotations") or {}).get(LAST_SCHEDULE) != used:
             patch["metadata"] = {"annotations": {LAST_SCHEDULE: used}}
-        if patch:
-            try:
-                await self.kube.patch("cronworkflows", meta["name"], patch, meta["namespace"])
-            except NotFound:
-                return
+        if not patch:
+            return
+        # Made from the version that we read, so that it cannot undo what somebody wrote since.
+        patch.setdefault("metadata", {})["resourceVersion"] = meta["resourceVersion"]
+        key = key_of(cron)
+        try:
+            self._written[key] = await self.kube.patch("cronworkflows", meta["name"], patch, meta["namespace"])
+        except Conflict:
+            self._written[key] = await self.kube.get("cronworkflows", meta["name"], meta["namespace"])
+            self.queue.add(key)
+        except NotFound:
+            return

@@ -95,6 +95,11 @@ def parse_duration(text: str | int) -> timedelta:
     return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
+def version_of(obj: Mapping[str, Any]) -> int:
+    """Return an object's resourceVersion as a number: the platform's API server counts."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
 def text_of(value: Any) -> str:
     """Return a parameter's value as text, as Argo's AnyString reads numbers and booleans."""
     return value if isinstance(value, str) else json.dumps(value)
