@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from moto.server import ThreadedMotoServer
 from platform_help import new_home, running
 
 from tiphys.local.client import AlreadyExists, Kube, NotFound
+from tiphys.local.engine.artifacts import Store
+from tiphys.local.engine.model import pod_name
 from tiphys.local.platform.supervisor import part_environment
 from tiphys.local.settings import Settings
 
@@ -311,3 +314,76 @@ async def test_a_workflow_is_deleted_when_its_time_to_live_is_over(kube: Kube) -
             return
         await asyncio.sleep(0.05)
     raise AssertionError("it is still there")
+
+
+ARTIFACTS = """
+entrypoint: main
+templates:
+- name: main
+  steps:
+  - - {name: make, template: make}
+  - - {name: use, template: use, arguments: {artifacts: [{name: in, from: "{{steps.make.outputs.artifacts.report}}"}]}}
+- name: make
+  outputs:
+    artifacts:
+    - {name: report, path: /tmp/outputs/report.html, archive: {none: {}}, globalName: report}
+    - {name: extra, path: /tmp/outputs/extra, archive: {none: {}}, optional: true}
+  container:
+    image: localhost/host:1
+    command: [sh, -c, "mkdir -p tmp/outputs; echo hi > tmp/outputs/report.html"]
+- name: use
+  inputs: {artifacts: [{name: in, path: /tmp/inputs/report.html}]}
+  container: {image: "localhost/host:1", command: [sh, -c], args: ["test $(cat tmp/inputs/report.html) = hi"]}
+"""
+
+
+async def test_artifacts_wait_for_s3_and_go_from_step_to_step(kube: Kube, engine: EngineProcess) -> None:
+    settings = engine.settings
+    values = {
+        "accessKey": "k",
+        "secretKey": "s",
+        "endpoint": settings.s3_url,
+        "region": "us-east-1",
+        "bucket": "tiphys",
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "tiphys-s3", "namespace": "tiphys"},
+        "stringData": values,
+    }
+    await submit(kube, "files", ARTIFACTS)
+    for _ in range(400):
+        if "waiting for S3" in engine.log:
+            break
+        await asyncio.sleep(0.05)
+    await kube.create("secrets", secret)
+    await submit(kube, "meanwhile", in_turn(shell("a", "true")))
+    assert (await until(kube, "meanwhile", ended))["status"]["phase"] == "Succeeded", "others are not held up"
+    assert (await kube.get("workflows", "files", "tiphys"))["status"]["phase"] == "Running"
+    server = ThreadedMotoServer(settings.s3_host, settings.s3_port, verbose=False)
+    await asyncio.to_thread(server.start)
+    try:
+        client = Store.from_secret({"stringData": values}).client()
+        await asyncio.to_thread(client.create_bucket, Bucket="tiphys")
+        workflow = await until(kube, "files", ended)
+        assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
+        [stored] = workflow["status"]["outputs"]["artifacts"]
+        pod = pod_name("files", node(workflow, "make")["name"], "make")
+        assert stored["name"] == "report" and stored["s3"] == {"key": f"runs/files/{pod}/report"}
+        found = await asyncio.to_thread(client.get_object, Bucket="tiphys", Key=stored["s3"]["key"])
+        assert (found["Body"].read(), found["ContentType"]) == (b"hi\n", "text/html")
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def test_an_output_that_is_missing_is_an_error(kube: Kube) -> None:
+    outputs = {"parameters": [{"name": "o", "valueFrom": {"path": "/tmp/none"}}]}
+    await submit(kube, "missing", in_turn(shell("a", "true", outputs=outputs)))
+    workflow = await until(kube, "missing", ended)
+    assert node(workflow, "a")["phase"] == "Error"
+    assert "output parameter 'o' could not be read from /tmp/none" in node(workflow, "a")["message"]
+    outside = {"parameters": [{"name": "o", "valueFrom": {"path": "/../../../../../../../etc/passwd"}}]}
+    await submit(kube, "outside", in_turn(shell("a", "true", outputs=outside)))
+    workflow = await until(kube, "outside", ended)
+    assert "points out of the pod's files" in node(workflow, "a")["message"]
