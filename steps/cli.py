@@ -7,6 +7,10 @@ import importlib
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "check-all-clusters": (
+        "steps.mysql.check_cluster:check_all_clusters",
+        "Look every cluster of the namespace over and say what is wrong.",
+    ),
     "check-cluster": (
         "steps.mysql.check_cluster:check_cluster",
         "Look a cluster over and say what is wrong.",

@@ -9,7 +9,6 @@ import pytest
 
 from steps.mysql.definition import SETTINGS, Asked, compare, even_count_warning, my_cnf, new_cluster, root_secret
 
-
 USUAL = Asked(3, 2)
 
 

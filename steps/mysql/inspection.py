@@ -1,0 +1,125 @@
+"""Collecting what check-cluster judges: the group, the Routers' ports, queues, tables and transactions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steps.errors import StepError
+from steps.kube.client import Kube
+from steps.mysql.connection import (
+    ROUTER_RO_PORT,
+    ROUTER_RW_PORT,
+    SERVER_PORT,
+    Credentials,
+    query,
+    root_credentials,
+    session,
+)
+from steps.mysql.findings import Facts, Queues, Route
+from steps.mysql.topology import Topology
+from steps.mysql.waiting import look
+
+QUEUES_SQL = (
+    "SELECT member_id, count_transactions_in_queue, count_transactions_remote_in_applier_queue"
+    " FROM performance_schema.replication_group_member_stats"
+)
+
+KEYLESS_SQL = (
+    "SELECT CONCAT(t.table_schema, '.', t.table_name) FROM information_schema.tables t"
+    " WHERE t.table_type = 'BASE TABLE'"
+    " AND t.table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')"
+    " AND NOT EXISTS (SELECT 1 FROM information_schema.table_constraints c"
+    " WHERE c.table_schema = t.table_schema AND c.table_name = t.table_name AND c.constraint_type = 'PRIMARY KEY')"
+    " ORDER BY 1 LIMIT 1000"
+)
+
+
+def inspect(kube: Kube, cluster: str, *, timeout: float = 5.0) -> Facts:
+    """Look at everything that check-cluster judges; what cannot be read is left out of the facts.
+
+    Args:
+        kube: client for the cluster's namespace.
+        cluster: name of the InnoDBCluster.
+        timeout: seconds for each connection and answer.
+
+    Raises:
+        BadParameters: there is no such cluster.
+    """
+    credentials = root_credentials(kube, kube.cluster(cluster))
+    sight = look(kube, cluster, credentials)
+    wanted = int((sight.cluster["spec"].get("router") or {}).get("instances", 0))
+    status = (sight.cluster.get("status") or {}).get("cluster") or {}
+    writes = reads = None
+    if wanted:
+        address = kube.service_address(cluster)
+        writes = route(address, ROUTER_RW_PORT, credentials, timeout)
+        reads = route(address, ROUTER_RO_PORT, credentials, timeout)
+    queues, keyless, errant = _inside(sight.topology, credentials, timeout)
+    return Facts(
+        name=cluster,
+        operator_status=str(status.get("status") or ""),
+        operator_online=int(status.get("onlineInstances") or 0),
+        topology=sight.topology,
+        routers_wanted=wanted,
+        routers_ready=sight.ready_routers,
+        writes=writes,
+        reads=reads,
+        queues=queues,
+        keyless=keyless,
+        errant=errant,
+        pods=sight.obstacles(),
+    )
+
+
+def route(host: str, port: int, credentials: Credentials, timeout: float) -> Route:
+    """Ask the server behind a Router's port who it is."""
+    try:
+        with session(host, port, credentials, what="Router", timeout=timeout, read_timeout=timeout) as connection:
+            return Route(server=str(query(connection, "SELECT @@server_uuid")[0][0]))
+    except StepError as error:
+        return Route(error=str(error))
+
+
+def _inside(
+    topology: Topology, credentials: Credentials, timeout: float
+) -> tuple[dict[str, Queues], list[str] | None, dict[str, str] | None]:
+    """Return queues, tables without a primary key, and errant transactions, all as the primary sees them."""
+    primary = topology.primary
+    if primary is None:
+        return {}, None, None
+    try:
+        # Read from the secondaries first: what the primary lacks after that, it never had.
+        executed = {
+            member.pod: gtid_set(member.address, member.pod, credentials, timeout) for member in topology.secondaries
+        }
+        with session(primary.address, SERVER_PORT, credentials, what=primary.pod, timeout=timeout) as connection:
+            pods = {member.id: member.pod for member in topology.members}
+            rows = query(connection, QUEUES_SQL)
+            queues = {pods.get(str(row[0]), str(row[0])): Queues(int(row[1] or 0), int(row[2] or 0)) for row in rows}
+            keyless = [str(row[0]) for row in query(connection, KEYLESS_SQL)]
+            extra = {pod: _beyond_primary(connection, gtids) for pod, gtids in executed.items()}
+    except StepError:
+        return {}, None, None
+    return queues, keyless, {pod: gtids for pod, gtids in extra.items() if gtids}
+
+
+def gtid_set(address: str, pod: str, credentials: Credentials, timeout: float) -> str:
+    """Return the transactions that a member has executed."""
+    with session(address, SERVER_PORT, credentials, what=pod, timeout=timeout) as connection:
+        return str(query(connection, "SELECT @@global.gtid_executed")[0][0])
+
+
+def _beyond_primary(connection: Any, gtids: str) -> str:
+    """Return the part of `gtids` that the server at the other end has neither executed nor received.
+
+    A view change and the group's own transactions reach the primary's applier a little later than a secondary's, so
+    what it has received counts as well.
+    """
+    received = query(
+        connection,
+        "SELECT COALESCE(GROUP_CONCAT(received_transaction_set), '')"
+        " FROM performance_schema.replication_connection_status",
+    )
+    known = "CONCAT(@@global.gtid_executed, IF(%s = '', '', ','), %s)"
+    set_of = str(received[0][0])
+    return str(query(connection, f"SELECT GTID_SUBTRACT(%s, {known})", [gtids, set_of, set_of])[0][0]).replace("\n", "")

@@ -1,0 +1,28 @@
+"""Looks one cluster over and says what is wrong."""
+
+from __future__ import annotations
+
+from hera.workflows import WorkflowTemplate
+
+from steps.mysql.check_cluster import check_cluster
+from workflows.pack import container, runbook, workflow_parameters
+
+DESCRIPTION = """\
+Looks a cluster over and changes nothing: quorum and primary by the majority of the members, what the operator says
+against the truth, where the Routers lead, lag, transactions that only one member has, tables without a primary key.
+Each finding says what it means and what to do. The run fails where something is critical.
+"""
+
+
+def build() -> WorkflowTemplate:
+    """Return the template."""
+    with runbook(
+        "check-cluster",
+        title="Check cluster",
+        description=DESCRIPTION,
+        parameters=workflow_parameters([check_cluster]),
+        # It reads only, so it may look at a cluster that a drill or a backup is busy with.
+        mutex=None,
+    ) as template:
+        container(check_cluster, timeout="5m")
+    return template
