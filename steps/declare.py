@@ -172,7 +172,7 @@ def _run(name: str, function: Callable[..., Any], values: dict[str, Any]) -> Non
         traceback.print_exc()
         sys.exit(1)
     write_outputs(outputs)
-    log("finished", seconds=round(time.monotonic() - started, 3), **printable_outputs(outputs))
+    log("finished", **{"seconds": round(time.monotonic() - started, 3), **printable_outputs(outputs)})
 
 
 def printable_outputs(outputs: Any) -> dict[str, str]:

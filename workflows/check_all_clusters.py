@@ -27,7 +27,7 @@ def build() -> CronWorkflow:
         labels={"app.kubernetes.io/part-of": "tiphys"},
         annotations={
             "workflows.argoproj.io/title": "Check all clusters",
-            "workflows.argoproj.io/description": "Looks over every cluster of the namespace; fails on what is critical.",
+            "workflows.argoproj.io/description": "Looks over every cluster; fails on what is critical.",
         },
     ) as cron:
         container(check_all_clusters, timeout="10m")
