@@ -54,6 +54,10 @@ class StatefulSetController:
                 await kube.create("persistentvolumeclaims", claim)
             except AlreadyExists:
                 continue
+            except ApiError as error:
+                name = claim["metadata"]["name"]
+                await kube.event(owner, "FailedCreate", f"create Claim {name} failed: {error.message}", "Warning")
+                raise
         created = []
         for pod in wanted.create:
             name = pod["metadata"]["name"]
