@@ -477,3 +477,36 @@ def test_a_pod_whose_creation_was_lost_is_created_again_and_not_twice() -> None:
     run.pods.clear()
     run.created.clear()
     assert run.go().created == ["wf"]
+
+
+def test_parallelism_of_a_template_bounds_its_steps() -> None:
+    spec = f"""
+  entrypoint: main
+  templates:
+  - {{name: leaf, retryStrategy: {{limit: 1}}, container: {LEAF}}}
+  - name: main
+    parallelism: 2
+    steps: [[{{name: a, template: leaf}}, {{name: b, template: leaf}}, {{name: c, template: leaf}}]]
+"""
+    run = play(spec, lambda node, pod: None)
+    assert run.created == ["wf[0].a(0)", "wf[0].b(0)"]
+    run.script = ends()
+    assert run.go().phase == "Succeeded"
+
+
+def test_an_argument_that_is_absent_leaves_the_input_its_default() -> None:
+    run = play(f"""
+  entrypoint: main
+  templates:
+  - name: main
+    steps:
+    - - {{name: a, template: ask, when: "false"}}
+    - - name: b
+        template: say
+        arguments: {{parameters: [{{name: x, value: "{{{{steps.a.outputs.parameters.o}}}}"}}]}}
+  - {{name: ask, container: {LEAF}, outputs: {{parameters: [{{name: o, valueFrom: {{path: /o}}}}]}}}}
+  - name: say
+    inputs: {{parameters: [{{name: x, default: own}}]}}
+    container: {{image: i, args: ["{{{{inputs.parameters.x}}}}"]}}
+""")
+    assert run.args("[1].b") == ["own"]

@@ -63,7 +63,7 @@ def execute(run: Run, name: str, ref: Json, place: Place, arguments: Json) -> Js
         if "step" in ref:
             variables["steps.name"] = ref["step"]
         if node is None:
-            run.check_parallelism(place)
+            run.check_siblings(place)
         if template.get("synchronization"):
             waiting = _take_locks(run, name, ref, place, template, inputs, variables)
             if waiting is not None:
@@ -203,7 +203,7 @@ class _Work:
         if node is not None and (node["phase"] != "Pending" or node["id"] in run.pods):
             return node
         if node is None:
-            run.check_parallelism(self.place)
+            run.check_pods()
         if not run.may_execute(self.place.on_exit):
             node = self.begin(name, "Pod", "Pending")
             return run.mark(node, "Failed", f"workflow shutdown with strategy:  {run.shutdown}")

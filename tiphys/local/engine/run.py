@@ -215,26 +215,40 @@ class Run:
             found = merged({key: value for key, value in defaults.items() if key != "name"}, found)
         return found, context
 
-    def check_parallelism(self, place: Place) -> None:
-        """Look whether one more node fits in.
+    def check_pods(self) -> None:
+        """Look whether the workflow may have one more pod.
 
         Raises:
-            ParallelismReached: it does not, for now.
+            ParallelismReached: not now.
         """
-        active = [
+        limit = self.spec.get("parallelism")
+        if limit is None:
+            return
+        active = sum(node["type"] == "Pod" for node in self._active())
+        if active >= any_int(limit, "spec.parallelism"):
+            raise ParallelismReached
+
+    def check_siblings(self, place: Place) -> None:
+        """Look whether one more node may begin in the boundary.
+
+        Raises:
+            ParallelismReached: not now.
+        """
+        if place.limit is None:
+            return
+        # An attempt of a retried node counts with its Retry node, and a step group with its steps.
+        siblings = [node for node in self._active() if node.get("boundaryID") == place.boundary]
+        counted = [node for node in siblings if node["type"] != "StepGroup" and not node.get("nodeFlag")]
+        if len(counted) >= place.limit:
+            raise ParallelismReached
+
+    def _active(self) -> list[Json]:
+        """Return the nodes that are underway, without those that wait for a lock."""
+        return [
             node
             for node in self.nodes.values()
             if not fulfilled(node) and "waiting" not in (node.get("synchronizationStatus") or {})
         ]
-        whole = self.spec.get("parallelism")
-        if whole is not None and sum(node["type"] == "Pod" for node in active) >= any_int(whole, "spec.parallelism"):
-            raise ParallelismReached
-        if place.limit is not None:
-            # An attempt of a retried node counts with its Retry node, and a step group with its steps.
-            siblings = [node for node in active if node.get("boundaryID") == place.boundary]
-            counted = [node for node in siblings if node["type"] != "StepGroup" and not node.get("nodeFlag")]
-            if len(counted) >= place.limit:
-                raise ParallelismReached
 
     def failures(self) -> list[Json]:
         """Return the failed nodes as ``workflow.failures`` lists them."""
