@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tiphys.local.engine.expression import ExpressionError, evaluate
+from tiphys.local.engine.expression import evaluate
 from tiphys.local.engine.substitute import UnresolvedError, substitute
 from tiphys.local.engine.supported import check
+from tiphys.local.engine.tokens import ExpressionError
 from tiphys.local.engine.when import should_execute
 
 VARIABLES = {

@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from tiphys.local.engine.expression import ExpressionError
 from tiphys.local.engine.locks import lock_keys
 from tiphys.local.engine.model import (
     Json,
@@ -27,6 +26,7 @@ from tiphys.local.engine.retry import backoff_deadline, judge
 from tiphys.local.engine.run import NodeError, ParallelismReached, Place, Run
 from tiphys.local.engine.scope import Variables, bind, retry_variables, template_variables
 from tiphys.local.engine.substitute import UnresolvedError, substitute
+from tiphys.local.engine.tokens import ExpressionError
 
 KEY_FORMAT = "runs/{{workflow.name}}/{{pod.name}}"
 """Where output artifacts go that name no key, if the artifact repository says nothing else."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiphys.local.engine.execute import execute
-from tiphys.local.engine.expression import ExpressionError, evaluate
+from tiphys.local.engine.expression import evaluate
 from tiphys.local.engine.functions import to_text
 from tiphys.local.engine.model import Json, SpecError, failed, fulfilled, text_of
 from tiphys.local.engine.run import NodeError, ParallelismReached, Place, Run
 from tiphys.local.engine.scope import Variables, reference, resolve_arguments, step_variables
 from tiphys.local.engine.substitute import UnresolvedError, substitute
+from tiphys.local.engine.tokens import ExpressionError
 from tiphys.local.engine.when import should_execute
 
 

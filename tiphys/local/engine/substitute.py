@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tiphys.local.engine.expression import ExpressionError, evaluate
+from tiphys.local.engine.expression import evaluate
 from tiphys.local.engine.functions import to_text
+from tiphys.local.engine.tokens import ExpressionError
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 

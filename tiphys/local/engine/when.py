@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tiphys.local.engine.expression import APPLY, Evaluate, ExpressionError, Parser, Token, truth
+from tiphys.local.engine.expression import Evaluate, Parser
+from tiphys.local.engine.operators import APPLY, truth
+from tiphys.local.engine.tokens import ExpressionError, Token
 
 
 class WhenParser(Parser):
