@@ -17,7 +17,8 @@ class Diagnosis:
     """How a cluster is.
 
     Attributes:
-        status: the word for ``status.cluster.status``.
+        status: the word for ``status.cluster.status``; empty while there is quorum and no primary (it died and
+            the group has not elected another yet): then nothing can be said, and what was said stays.
         group: the view of the one partition that has quorum and a primary, as its primary sees it (or, where
             the primary does not answer, as another member does); None if there is none, or more than one.
         primary: server UUID of its primary.
@@ -58,6 +59,8 @@ def diagnose(members: Sequence[Member], created: bool, deleting: bool) -> Diagno
         return Diagnosis("FINALIZING", group, primary, online)
     if not created:
         return Diagnosis("INITIALIZING", group, primary, online)
+    if strong and not primaries:
+        return Diagnosis("")
     return Diagnosis(_status(members, group, len(primaries)), group, primary, online)
 
 
@@ -71,18 +74,18 @@ def _group(strong: Sequence[View], primaries: set[str]) -> View | None:
 
 def _status(members: Sequence[Member], group: View | None, primaries: int) -> str:
     states = {peer.uuid: peer.state for peer in group.peers} if group else {}
+    addresses = {peer.address for peer in group.peers} if group else set()
     known = {item.uuid for item in group.metadata.instances} if group and group.metadata else set()
     silent = offline = believers = 0
     for member in members:
         view = member.view
         if view is None:
-            # Without its process it is surely out; with it, nobody knows.
-            silent += member.running
-            offline += not member.running and member.configured
-        elif states.get(view.uuid) in IN_GROUP:
-            continue
+            # Without its process it is surely out; with it, nobody knows, unless it had said goodbye.
+            going = member.deleting is not None and group is not None and member.address not in addresses
+            silent += member.running and member.configured and not going
+            offline += not member.running and member.configured and not going
         elif view.in_group:
-            believers += 1
+            believers += states.get(view.uuid) not in IN_GROUP
         elif group is None or view.uuid in known or view.uuid in states:
             offline += 1  # a member that is out; one that never was in does not count
     if primaries > 1:

@@ -39,6 +39,9 @@ ROUTER_RW_PORT = 6446
 ROUTER_RO_PORT = 6447
 ROUTER_SPLIT_PORT = 6450
 
+ROUTER_CONFIG = "tmp/mysqlrouter/mysqlrouter.conf"
+"""Router's configuration, from the pod's file root; /tmp/mysqlrouter/mysqlrouter.conf as in Oracle's image."""
+
 _GROUP_PORTS = range(13000, 32768)
 """Below Linux's ephemeral ports (32768 and up), above what people use for servers of their own."""
 

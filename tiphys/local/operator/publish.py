@@ -21,14 +21,15 @@ def now() -> str:
 def membership(member: Member, diagnosis: Diagnosis, old: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what to write about a member, without times; None where nothing is known that is not written.
 
-    The group's word counts for a server that it has; a server's own word for one that it has not.
+    A server that says that it is out is out, even before its group has noticed. Else the group's word counts
+    for a server that it has, and a server's own for one that it has not.
     """
     view, group = member.view, diagnosis.group
     uuid = view.uuid if view else old.get("memberId")
     if uuid is None:
         return None
     peer = next((peer for peer in group.peers if peer.uuid == uuid), None) if group else None
-    if peer is None and view:
+    if view and (peer is None or not view.in_group):
         peer = view.own
     if peer is None and view is None and member.running:
         return None
@@ -121,14 +122,14 @@ async def set_finalizer(kube: Kube, resource: str, obj: Mapping[str, Any], final
 
 
 async def publish_status(kube: Kube, cluster: Mapping[str, Any], status: str, online: int, created: bool) -> bool:
-    """Write the cluster's status where it differs; return whether it did.
+    """Write the cluster's status where it differs and is known; return whether it did.
 
     As with the real operator, ``lastProbeTime`` tells when something was last seen to change.
     """
     meta, old = cluster["metadata"], cluster.get("status") or {}
     seen = old.get("cluster") or {}
     patch: dict[str, Any] = {}
-    if seen.get("status") != status or seen.get("onlineInstances") != online:
+    if status and (seen.get("status") != status or seen.get("onlineInstances") != online):
         patch["cluster"] = {"status": status, "onlineInstances": online, "lastProbeTime": now()}
     if created and not old.get("createTime"):
         patch["createTime"] = now()

@@ -114,14 +114,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("waiting", reason=f"cluster {spec.name} has no server pod with an address")
         time.sleep(1)
     mysql = find()
-    folder = Path(os.environ["TIPHYS_ROOT"]).parent / "router"
-    folder.mkdir(exist_ok=True, mode=0o700)
+    config = Path(os.environ["TIPHYS_ROOT"]) / names.ROUTER_CONFIG
+    folder = config.parent
+    folder.mkdir(exist_ok=True, parents=True, mode=0o700)
     write_keyring(mysql, folder, who)
     number = router_id(pod["metadata"]["uid"])
     text = configuration(given.pod, number, os.environ["POD_IP"], spec.name, who.user, folder, mysql.router_plugin_dir)
-    (folder / "mysqlrouter.conf").write_text(text)
     (folder / "state.json").write_text(state(spec.group_name, addresses))
-    argv = mysql.command("mysqlrouter", "--config", str(folder / "mysqlrouter.conf"))
+    config.write_text(text)
+    argv = mysql.command("mysqlrouter", "--config", str(config))
     os.execve(argv[0], argv, {**os.environ, **mysql.environment})
 
 

@@ -125,7 +125,13 @@ def router_deployment(spec: ClusterSpec, replicas: int) -> Object:
             {"name": "mysqlrw", "containerPort": names.ROUTER_RW_PORT},
             {"name": "mysqlro", "containerPort": names.ROUTER_RO_PORT},
         ],
-        "readinessProbe": {"tcpSocket": {"port": names.ROUTER_RW_PORT}, "periodSeconds": 1},
+        # As with the real operator, a Router is ready once it is configured: its RW port closes while there is
+        # no primary, and a probe of it would take every Router out of the Service during each failover.
+        "startupProbe": {
+            "exec": {"command": ["test", "-s", names.ROUTER_CONFIG]},
+            "periodSeconds": 1,
+            "failureThreshold": 600,
+        },
     }
     pod: dict[str, Any] = {
         "metadata": {"labels": router_labels(spec)},
