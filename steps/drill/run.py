@@ -91,7 +91,7 @@ class Drill:
             facts.workflow, fault.name, intent.now(), {"primary": target.pod, "server": target.server}, self._expiry()
         )
         intent.write(scene.kube, facts.cluster, note)
-        log("intent-noted", workflow=facts.workflow, fault=fault.name, primary=target.pod)
+        log("intent-noted", run=facts.workflow, fault=fault.name, primary=target.pod)
         with session(primary.address, SERVER_PORT, scene.credentials, what=primary.pod) as connection:
             rows.prepare(connection, facts.workflow)
         self._measurement = Measurement(

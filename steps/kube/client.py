@@ -183,6 +183,7 @@ class Kube:
         what = f"exec {command[0]!r} in container {container} of pod {pod}"
         try:
             websocket: Any = ws_client  # the official client is typed, but this module of it is not
+            url = websocket.get_websocket_url(url)
             stream = websocket.WSClient(self._api.configuration, url, self._headers(), capture_all=False)
         except ApiException as error:
             raise failed(error.status, error.body, what) from error

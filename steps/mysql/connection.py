@@ -71,18 +71,17 @@ def connect(
     Raises:
         mysql.connector.Error: as the driver raises it, with its errno; see `session` for the steps' own errors.
     """
-    import mysql.connector
+    from steps.mysql.driver import Connection
 
     waits: dict[str, Any] = {}
     if read_timeout is not None:
         waits = {"read_timeout": max(1, round(read_timeout)), "write_timeout": max(1, round(read_timeout))}
-    return mysql.connector.connect(
+    return Connection(
         host=host,
         port=port,
         user=credentials.user,
         password=credentials.password,
         database=database or "",
-        use_pure=True,
         autocommit=True,
         connection_timeout=max(1, round(timeout)),
         ssl_disabled=not tls,
