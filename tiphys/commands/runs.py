@@ -262,7 +262,7 @@ def _print_object(run: Object, output: str | None, sentence: str) -> None:
 
 def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | None, appear: float = 5.0) -> None:
     """Follow a run to its end, print it or its outputs, and end the program with its result."""
-    from tiphys.runs.following import follow
+    from tiphys.runs.following import follow, why
 
     try:
         run = follow(cluster, name, timeout=timeout, appear=appear)
@@ -275,6 +275,8 @@ def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | No
     else:
         _print_summary(run)
         if phase_of(run) != "Succeeded":
+            for reason in why(cluster, run):
+                click.secho(reason, fg="red", err=True)
             click.echo(f"{name} did not succeed; see `tiphys logs {name}`", err=True)
     sys.exit(0 if phase_of(run) == "Succeeded" else 1)
 

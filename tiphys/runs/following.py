@@ -14,8 +14,8 @@ from rich.tree import Tree
 
 from tiphys.runs.api import Cluster, Object
 from tiphys.runs.errors import NotFound, ToolError, Unreachable
-from tiphys.runs.lines import readable
-from tiphys.runs.nodes import ENDED, Row, outputs_of, phase_of, rows, took
+from tiphys.runs.lines import error_in, readable
+from tiphys.runs.nodes import ENDED, Row, outputs_of, phase_of, rows, seconds_of, took
 
 LOOK_SECONDS = 0.4
 OUTAGE_SECONDS = 60.0
@@ -114,25 +114,25 @@ class Board:
 
 def tree(workflow: Object, lines: dict[str, str], width: int = 80) -> Tree:
     """Return a run as a tree: icon, name, duration, message; below a running step its newest log line."""
-    phase = phase_of(workflow)
-    status = workflow.get("status") or {}
-    heading = label(Row("", 0, workflow["metadata"]["name"], phase, str(status.get("message") or ""), None, "", 1))
-    root = Tree(heading)
+    name, room = workflow["metadata"]["name"], max(width - 1, 20)
+    message = str((workflow.get("status") or {}).get("message") or "")
+    root = Tree(label(Row("", 0, name, phase_of(workflow), message, seconds_of(workflow), "", 1)))
     branches = [root]
     for row in rows(workflow):
-        del branches[row.depth + 1 :]
-        branch = branches[-1].add(label(row))
-        branches.append(branch)
+        # The entrypoint stands for the run itself: its steps are drawn right below the heading, as is the exit handler.
+        del branches[max(row.depth, 1) :]
+        branch = root if row.depth == 0 and row.name == name else branches[-1].add(label(row))
+        if row.depth > 0:
+            branches.append(branch)
         if row.id in lines:
-            room = max(width - 4 * (row.depth + 2) - 1, 20)
-            branch.add(Text(lines[row.id][:room], style="dim", no_wrap=True, overflow="ellipsis"))
+            branch.add(Text(lines[row.id][: room - 4 * len(branches)], style="dim", no_wrap=True, overflow="ellipsis"))
     return root
 
 
 def label(row: Row) -> Text:
     """Return one line of the tree."""
     icon, style = ICONS.get(row.phase, ("?", ""))
-    text = Text.assemble((f"{icon} ", style), (row.name, "bold" if row.depth == 0 else ""))
+    text = Text.assemble((f"{icon} ", style), (row.name, "bold" if not row.id else ""))
     if row.seconds is not None and row.phase not in ("Skipped", "Omitted"):
         text.append(f"  {took(row.seconds)}", style="dim")
     if row.tries > 1:
@@ -154,7 +154,7 @@ class Journal:
         """Write what has changed since the last call."""
         status = workflow.get("status") or {}
         name = workflow["metadata"]["name"]
-        self._tell("", f"{name} {phase_of(workflow)}", str(status.get("message") or ""), None)
+        self._tell("", f"{name} {phase_of(workflow)}", str(status.get("message") or ""), seconds_of(workflow))
         for row in rows(workflow):
             if row.name != name:
                 self._tell(row.id, f"{row.name} {row.phase}", row.message, row.seconds)
@@ -171,9 +171,22 @@ class Journal:
         print(f"{time.strftime('%H:%M:%S')} {what}{after}{tail}", file=sys.stderr, flush=True)
 
 
+def why(cluster: Cluster, workflow: Object) -> list[str]:
+    """Return why a run did not succeed: a line for each step that failed, with what it said itself."""
+    reasons = []
+    for row in rows(workflow):
+        if row.pod and row.phase in ("Failed", "Error"):
+            try:
+                said = error_in(list(cluster.pod_log(row.pod, tail=20)))
+            except ToolError:
+                said = ""
+            reasons.append(f"{row.name}: {said or row.message or row.phase}")
+    return reasons or [str((workflow.get("status") or {}).get("message") or phase_of(workflow))]
+
+
 def summary(workflow: Object) -> Table | None:
     """Return a run's global outputs as a small table, or None if it has none."""
-    outputs = outputs_of(workflow)
+    outputs = {name: value for name, value in outputs_of(workflow).items() if value}
     if not outputs:
         return None
     table = Table(show_header=False, box=None, pad_edge=False)

@@ -23,6 +23,20 @@ def readable(line: str) -> str:
     return f"{_time(fields)} {fields['event']}  {details}".strip()
 
 
+def error_in(lines: list[str]) -> str:
+    """Return what a step said last about its own failure, or ""."""
+    for line in reversed(lines):
+        try:
+            fields: Any = json.loads(line)
+        except ValueError:
+            if line.startswith("Error: "):
+                return line.removeprefix("Error: ")
+            continue
+        if isinstance(fields, dict) and fields.get("event") in ("failed", "crashed"):
+            return str(fields.get("message") or "")
+    return ""
+
+
 def progress(fields: dict[str, Any]) -> str:
     """Return a progress line: how far, how fast, how long yet."""
     percent = float(fields.get("percent") or 0)

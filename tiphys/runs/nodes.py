@@ -98,8 +98,20 @@ def _row(workflow: Object, nodes: dict[str, Object], node: Object, depth: int, n
     message = str(node.get("message") or (last.get("message") if phase not in ("Succeeded",) else "") or "")
     start, end = when(node.get("startedAt")), when(node.get("finishedAt"))
     seconds = ((end or now) - start).total_seconds() if start else None
+    return Row(node["id"], depth, step_name(workflow, node), phase, message, seconds, pod_name(workflow, last), tries)
+
+
+def step_name(workflow: Object, node: Object) -> str:
+    """Return what people call a node: its display name, and "onExit" for the exit handler."""
     name = str(node.get("displayName") or node.get("name") or node["id"])
-    return Row(node["id"], depth, name, phase, message, seconds, pod_name(workflow, last), tries)
+    return name.removeprefix(f"{workflow['metadata']['name']}.")
+
+
+def seconds_of(workflow: Object, now: datetime | None = None) -> float | None:
+    """Return how long a run took or has taken, or None if it has not started."""
+    status = workflow.get("status") or {}
+    start, end = when(status.get("startedAt")), when(status.get("finishedAt"))
+    return ((end or now or datetime.now(UTC)) - start).total_seconds() if start else None
 
 
 def when(text: str | None) -> datetime | None:
