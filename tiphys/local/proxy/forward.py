@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER of zero seconds: closing sends a reset instead of an orderly end."""
-_BUFFER = 256 * 1024
+_BUFFER = 64 * 1024
 
 
 class Side(asyncio.BufferedProtocol):
