@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pytest
 from kubernetes import client, config
-from platform_help import clean, eventually, free_network, free_port, tool
+from platform_help import clean, eventually, free_network, free_port, new_home, running, tool
 
-from tiphys.local.platform import addresses
+from tiphys.commands.platform import memory_warning
+from tiphys.local.platform import addresses, bringing_up
+from tiphys.local.platform.access import ensure_token
 from tiphys.local.platform.bringing_up import UpError, decide
 from tiphys.local.platform.processes import of_platform
 from tiphys.local.platform.status import duration
+from tiphys.local.platform.supervisor import part_environment
 from tiphys.local.settings import Settings
 
 
@@ -145,3 +149,27 @@ def test_sockets_are_read_as_the_kernel_lists_them() -> None:
 
 def test_durations_are_short() -> None:
     assert [duration(s) for s in (None, 5.4, 130, 7500, 400000)] == ["", "5s", "2m", "2h05m", "4d"]
+
+
+def test_little_memory_is_told() -> None:
+    assert memory_warning("MemTotal: 8000000 kB\nMemAvailable:    7000000 kB\n") == ""
+    assert "1.0 GB of memory is available" in memory_warning("MemAvailable:    1000000 kB\n")
+
+
+def test_only_the_part_that_downloads_keeps_the_callers_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert "HTTPS_PROXY" in part_environment(tmp_path)
+    assert "HTTPS_PROXY" not in part_environment(tmp_path, downloads=False)
+
+
+async def test_a_refused_manifest_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = new_home(tmp_path / "home")
+    ensure_token(settings)
+    broken = tmp_path / "manifests"
+    broken.mkdir()
+    (broken / "gadget.yaml").write_text("apiVersion: v1\nkind: Gadget\nmetadata: {name: one}\n")
+    monkeypatch.setattr(bringing_up, "base_folder", lambda: broken)
+    # Waiting for parts that nobody starts would hide what is to be seen here.
+    monkeypatch.setattr(bringing_up, "wait_for_parts", lambda *_: asyncio.sleep(60))
+    with running("tiphys.local.apiserver", settings), pytest.raises(UpError, match="Gadget/one: .* serves no Gadget"):
+        await bringing_up.bring_up(settings, lambda *_: None)

@@ -15,6 +15,8 @@ import click
 from tiphys.local.settings import Settings, default_home
 
 DOWN_SECONDS = 90.0
+CLUSTER_BYTES = 2_200_000_000
+"""What three servers and two routers take, measured: 635 MB a server, the rest for the routers."""
 
 
 @click.command()
@@ -34,7 +36,6 @@ def up(nodes: int | None, webhook_port: int | None, network: int | None, pre_sto
     from tiphys.local.files import locked
     from tiphys.local.platform import bringing_up
     from tiphys.local.platform.live import LiveList
-    from tiphys.local.platform.manifests import ManifestError
     from tiphys.local.platform.parts import PARTS
     from tiphys.local.platform.record import is_up
 
@@ -56,7 +57,7 @@ def up(nodes: int | None, webhook_port: int | None, network: int | None, pre_sto
                 bringing_up.start_supervisor(settings)
             with LiveList(["mysql", *(part.name for part in PARTS), "manifests"]) as live:
                 applied = asyncio.run(bringing_up.bring_up(settings, live.show))
-        except (bringing_up.UpError, ManifestError) as error:
+        except bringing_up.UpError as error:
             raise click.ClickException(str(error)) from error
     _say_what_next(settings, was_up, f"manifests: {applied}" if applied else "no manifests were found")
 
@@ -79,6 +80,8 @@ def _say_what_next(settings: Settings, was_up: bool, applied: str) -> None:
     s3 = State.load(settings.home)
     if s3.message:
         click.echo(f"S3: {s3.message}.")
+    if warning := memory_warning(Path("/proc/meminfo").read_text()):
+        click.echo(warning)
     home = "" if "TIPHYS_HOME" not in os.environ else f" --home {settings.home}"
     click.echo(
         "\nNext:\n"
@@ -87,6 +90,18 @@ def _say_what_next(settings: Settings, was_up: bool, applied: str) -> None:
         f"  kubectl --kubeconfig $(tiphys{home} kubeconfig) get innodbclusters,pods,workflows\n"
         f"  tiphys{home} status\n"
         f"  tiphys{home} down"
+    )
+
+
+def memory_warning(meminfo: str) -> str:
+    """Return what to tell a person whose machine has too little memory for a cluster of three; else nothing."""
+    values = dict(line.split(":", 1) for line in meminfo.splitlines() if ":" in line)
+    available = int(values.get("MemAvailable", "0 kB").split()[0]) * 1024
+    if available >= CLUSTER_BYTES:
+        return ""
+    return (
+        f"Note: {available / 1e9:.1f} GB of memory is available; a cluster of three servers takes about "
+        f"{CLUSTER_BYTES / 1e9:.1f} GB. Deploy with fewer servers, or free some."
     )
 
 

@@ -16,7 +16,7 @@ from tiphys.local.client import AlreadyExists, ApiError, Kube
 from tiphys.local.mysql_packages import MySQL, MySQLUnavailable, data_template, ensure
 from tiphys.local.platform import addresses
 from tiphys.local.platform.access import ensure_webhook_secret, write_kubeconfig
-from tiphys.local.platform.manifests import Applied, apply, base_folder, read_folder
+from tiphys.local.platform.manifests import Applied, ManifestError, apply, base_folder, read_folder
 from tiphys.local.platform.readiness import Readiness, look
 from tiphys.local.platform.record import STATE_FORMAT, Record, is_up, stamp, stamped
 from tiphys.local.platform.supervisor import part_environment
@@ -65,8 +65,13 @@ def check(settings: Settings) -> None:
     """Check that a platform that is down can be brought up.
 
     Raises:
-        UpError: its files are of another format, or an address is in use.
+        UpError: this is not Linux, its files are of another format, or an address is in use.
     """
+    if sys.platform != "linux":
+        raise UpError(
+            f"the local platform runs on Linux only (this is {sys.platform}): it needs the whole loopback range "
+            "and /proc. Use a Linux machine, or a cluster with Argo"
+        )
     form, version = stamped(settings.home)
     if form != STATE_FORMAT:
         raise UpError(
@@ -188,8 +193,8 @@ async def bring_up(settings: Settings, show: Show) -> Applied | None:
                 group.create_task(prepare_mysql(show))
                 applied = group.create_task(prepare_api(kube, show))
                 group.create_task(wait_for_parts(settings, kube, show))
-        except* UpError as errors:
+        except* (UpError, ManifestError) as errors:
             raise UpError("; ".join(map(str, errors.exceptions))) from errors
-        except* ApiError as errors:
-            raise UpError(f"the API server: {errors.exceptions[0]}") from errors
+        except* (ApiError, OSError) as errors:
+            raise UpError(f"the API server: {errors.exceptions[0]}; see {settings.logs}") from errors
         return applied.result()

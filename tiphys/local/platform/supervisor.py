@@ -117,7 +117,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=part_environment(self.home),
+                env=part_environment(self.home, downloads=part.name == "s3"),
                 cwd=self.home,
                 start_new_session=True,  # a ^C in some terminal is not for the parts
             )
@@ -164,12 +164,19 @@ class Supervisor:
         self.record.save(self.home)
 
 
-def part_environment(home: Path) -> dict[str, str]:
-    """Return the environment of a platform's parts: the caller's, marked as the platform's."""
+def part_environment(home: Path, downloads: bool = True) -> dict[str, str]:
+    """Return the environment of a platform's parts: the caller's, marked as the platform's.
+
+    Args:
+        home: the platform's folder.
+        downloads: whether the part may fetch things; the others talk to this machine only, so that a proxy of
+            the caller's would be in the way.
+    """
     root = str(Path(tiphys.__file__).parents[1])
     path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    kept = {key: value for key, value in os.environ.items() if downloads or not key.lower().endswith("_proxy")}
     return {
-        **os.environ,
+        **kept,
         PLATFORM_VARIABLE: str(home),
         "TIPHYS_HOME": str(home),
         "TIPHYS_CACHE": str(cache_folder()),  # what HOME says in a container is another one
