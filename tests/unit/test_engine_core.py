@@ -510,3 +510,16 @@ def test_an_argument_that_is_absent_leaves_the_input_its_default() -> None:
     container: {{image: i, args: ["{{{{inputs.parameters.x}}}}"]}}
 """)
     assert run.args("[1].b") == ["own"]
+
+
+def test_a_parameter_may_be_named_as_argo_names_the_list_of_all() -> None:
+    run = play("""
+  entrypoint: a
+  onExit: a
+  arguments: {parameters: [{name: json, value: "no"}]}
+  templates:
+  - name: a
+    inputs: {parameters: [{name: json}]}
+    container: {image: i, args: ["{{inputs.parameters.json}}", "{{workflow.parameters.json}}"]}
+""")
+    assert run.args("") == run.args(".onExit") == ["no", "no"]

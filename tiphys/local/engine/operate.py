@@ -131,12 +131,7 @@ def _operate(run: Run) -> None:
         run.wake_at(deadline)
     if run.spec.get("suspend"):
         return
-    arguments = [
-        {"name": key.removeprefix("workflow.parameters."), "value": value}
-        for key, value in run.globals.items()
-        if key.startswith("workflow.parameters.") and key != "workflow.parameters.json"
-    ]
-    given = {"parameters": arguments, "artifacts": (run.spec.get("arguments") or {}).get("artifacts") or []}
+    given = {"parameters": _own_parameters(run), "artifacts": (run.spec.get("arguments") or {}).get("artifacts") or []}
     try:
         entry = execute(run, run.name, {"template": run.spec["entrypoint"]}, Place(""), given)
     except NodeError as error:
@@ -178,11 +173,8 @@ def _exit_handler(run: Run, verdict: str) -> Json | None:
         "parameters": substitute(given.get("parameters") or [], run.globals),
         "artifacts": given.get("artifacts") or [],
     }
-    if not given and (common := run.spec.get("arguments")):
-        arguments["parameters"] = [
-            {"name": item["name"], "value": run.globals[f"workflow.parameters.{item['name']}"]}
-            for item in common.get("parameters") or []
-        ]
+    if not given:
+        arguments["parameters"] = _own_parameters(run)
     try:
         handler = execute(run, name, ref, Place("", on_exit=True), arguments)
     except NodeError as error:
@@ -192,6 +184,13 @@ def _exit_handler(run: Run, verdict: str) -> Json | None:
         return {"phase": "Pending"}
     handler["nodeFlag"] = {"hooked": True}
     return handler
+
+
+def _own_parameters(run: Run) -> list[Json]:
+    """Return the workflow's parameters as arguments: the entrypoint and the exit handler are called with them."""
+    listed = (run.spec.get("arguments") or {}).get("parameters") or []
+    names = [item["name"] for item in listed]
+    return [{"name": name, "value": run.globals[f"workflow.parameters.{name}"]} for name in names]
 
 
 def _locked(run: Run) -> bool:
