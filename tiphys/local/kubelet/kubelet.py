@@ -13,7 +13,7 @@ from tiphys.local.client import Informer, Kube
 from tiphys.local.kubelet.addresses import Addresses
 from tiphys.local.kubelet.nodes import keep_registered, node_names
 from tiphys.local.kubelet.pod import PodWorker
-from tiphys.local.kubelet.processes import kill_members
+from tiphys.local.kubelet.processes import kill_marked
 from tiphys.local.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,6 @@ class Kubelet:
 def _remove(place: Path) -> None:
     for record in place.glob("*.run.json"):
         identity = json.loads(record.read_text()).get("container_id")
-        while identity and kill_members(identity):
+        while identity and kill_marked({identity}):
             pass
     shutil.rmtree(place, ignore_errors=True)

@@ -28,6 +28,7 @@ from tiphys.local.settings import Settings
 
 log = logging.getLogger(__name__)
 
+SLOW_START_SECONDS = 0.2
 FINISHED = ("Succeeded", "Failed")
 
 
@@ -146,7 +147,8 @@ class PodWorker:
     async def _run_containers(self, after: asyncio.Event | None) -> None:
         if after is not None:
             await after.wait()
-        self._writer.mark()
+        # Most containers run a moment later; only a slow start is worth a status of its own.
+        asyncio.get_running_loop().call_later(SLOW_START_SECONDS, self._writer.mark)
         for container in self._init:
             code = await container.run()
             if code != 0:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tiphys.local.kubelet.launch import Launch
 from tiphys.local.kubelet.processes import (
+    Sweeper,
     ended,
     is_running,
-    kill_members,
     members,
     parse_stat,
     read_stat,
@@ -40,6 +40,8 @@ printf '%s\n%s\n' "$id" "$stat" >"$base.shim"
 (exec /bin/sh -c 'printf "%s\n" "$$" >"$0.pid"; exec "$@"' "$base" "$@" 2>&3 3>&-)
 printf '%s\n' "$?" >"$base.exit"
 """
+
+_SWEEPER = Sweeper()
 
 UNKNOWN_EXIT = 255
 """Exit code of a container whose shim was killed before it could tell (Kubernetes: ContainerStatusUnknown)."""
@@ -153,7 +155,7 @@ class ContainerProcess:
 
     async def clean(self) -> list[int]:
         """SIGKILL what the container left behind after its main process ended; return what was found."""
-        return await asyncio.to_thread(kill_members, self.container_id, None)
+        return await _SWEEPER.sweep(self.container_id)
 
     def main_pid(self) -> int | None:
         """Return the number of the container's program, or None when it has ended or not begun."""
