@@ -88,12 +88,12 @@ def tiles(result: Result) -> list[Tile]:
     """Return the numbers at the top."""
     m, v = result.measurement, result.verification
     budget, allowed = float(m.parameters["max_write_downtime_seconds"]), int(m.parameters["max_lost_writes"])
-    over = result.writes.longest > budget
+    over, more = result.writes.longest > budget, result.writes.total - result.writes.longest >= 1.0
     made = [
         Tile(
             "Write downtime",
             seconds(result.writes.longest) + ("+" if result.writes.open else ""),
-            f"budget {seconds(budget)}",
+            f"budget {seconds(budget)}" + (f"; all outages {seconds(result.writes.total)}" if more else ""),
             "bad" if over else "good",
         ),
         Tile(

@@ -84,7 +84,9 @@ def judge(measurement: Measurement, writes: Downtime, verification: Verification
         reasons.append(f"Writes stopped for {seconds(writes.longest)}, within the budget of {seconds(budget)}.")
         reasons.append(f"{count(lost, 'acknowledged write').capitalize()} lost, {allowed} allowed.")
         reasons.append("Every member is ONLINE again.")
-    return Verdict(outcome, _sentence(outcome, measurement, writes, lost), tuple(reasons + _notes(verification)))
+    return Verdict(
+        outcome, _sentence(outcome, measurement, writes, lost), tuple(reasons + _notes(writes, verification))
+    )
 
 
 def _failures(
@@ -130,8 +132,14 @@ def _holes(measurement: Measurement, writes: Downtime, verification: Verificatio
     return found
 
 
-def _notes(verification: Verification | None) -> list[str]:
+def _notes(writes: Downtime, verification: Verification | None) -> list[str]:
     notes = []
+    if len(writes.outages) > 1 and writes.total - writes.longest >= 1.0:
+        others = len(writes.outages) - 1
+        notes.append(
+            f"Beside the longest outage writes stopped {'once more' if others == 1 else f'{others} times more'}, for "
+            f"{seconds(writes.total - writes.longest)} in all."
+        )
     if verification and verification.in_doubt:
         notes.append(
             f"{count(verification.in_doubt, 'write').capitalize()} in doubt, for the client saw an error and cannot "
