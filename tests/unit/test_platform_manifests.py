@@ -10,7 +10,9 @@ from platform_help import new_home, running
 
 from tiphys.local.client import Kube, NotFound
 from tiphys.local.platform.access import ensure_token
+from tiphys.local.platform.fewer_nodes import retire
 from tiphys.local.platform.manifests import ManifestError, apply, changes, read_folder
+from tiphys.local.settings import Settings
 
 
 @pytest_asyncio.fixture
@@ -110,3 +112,15 @@ def test_a_folder_is_read_as_its_kustomization_says(tmp_path: Path) -> None:
 )
 def test_changes(before: dict[str, Any], wanted: dict[str, Any], live: dict[str, Any], patch: dict[str, Any]) -> None:
     assert changes(before, wanted, live) == patch
+
+
+async def test_fewer_nodes_take_their_pods_with_them(kube: Kube, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        await kube.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}})
+        spec = {"nodeName": f"node-{number}", "containers": [{"name": "main", "image": "localhost/host:1"}]}
+        meta = {"name": f"pod-{number}", "namespace": "tiphys"}
+        await kube.create("pods", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    assert await retire(kube, Settings(tmp_path, nodes=2)) == ["node-3"]
+    assert [one["metadata"]["name"] for one in await kube.list("nodes")] == ["node-1", "node-2"]
+    assert [one["metadata"]["name"] for one in await kube.list("pods")] == ["pod-1", "pod-2"]
+    assert await retire(kube, Settings(tmp_path, nodes=5)) == []

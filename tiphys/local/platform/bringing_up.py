@@ -16,6 +16,7 @@ from tiphys.local.client import AlreadyExists, ApiError, Kube
 from tiphys.local.mysql_packages import MySQL, MySQLUnavailable, data_template, ensure
 from tiphys.local.platform import addresses
 from tiphys.local.platform.access import ensure_webhook_secret, write_kubeconfig
+from tiphys.local.platform.fewer_nodes import retire
 from tiphys.local.platform.manifests import Applied, ManifestError, apply, base_folder, read_folder
 from tiphys.local.platform.readiness import Readiness, look
 from tiphys.local.platform.record import STATE_FORMAT, Record, is_up, stamp, stamped
@@ -139,7 +140,7 @@ async def prepare_mysql(show: Show) -> MySQL:
     return mysql
 
 
-async def prepare_api(kube: Kube, show: Show) -> Applied | None:
+async def prepare_api(settings: Settings, kube: Kube, show: Show) -> Applied | None:
     """Create what the pack needs (namespaces, the webhooks' Secret, the manifests); None without manifests."""
     await kube.wait_ready(SECONDS)
     for name in ("default", "kube-system", NAMESPACE):
@@ -147,6 +148,7 @@ async def prepare_api(kube: Kube, show: Show) -> Applied | None:
         with contextlib.suppress(AlreadyExists):
             await kube.create("namespaces", namespace)
     await ensure_webhook_secret(kube)
+    await retire(kube, settings)
     folder = base_folder()
     if folder is None:
         show(
@@ -191,7 +193,7 @@ async def bring_up(settings: Settings, show: Show) -> Applied | None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(prepare_mysql(show))
-                applied = group.create_task(prepare_api(kube, show))
+                applied = group.create_task(prepare_api(settings, kube, show))
                 group.create_task(wait_for_parts(settings, kube, show))
         except* (UpError, ManifestError) as errors:
             raise UpError("; ".join(map(str, errors.exceptions))) from errors
