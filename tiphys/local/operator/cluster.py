@@ -26,7 +26,7 @@ from tiphys.local.operator.probe import Prober
 from tiphys.local.operator.publish import publish_member, publish_status, set_finalizer
 from tiphys.local.operator.spec import ClusterSpec, InvalidSpec, parse
 from tiphys.local.operator.sql import SqlError
-from tiphys.local.operator.wanted import wanted_metadata
+from tiphys.local.operator.wanted import lost_routers, wanted_metadata
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,7 @@ class Cluster:
         if not deleting:
             await self._start_group(obj, spec, pods, members, diagnosis, created)
             self._keep_metadata(spec, members, diagnosis)
+            await self._restart_lost_routers(obj, members, diagnosis)
             complete = len(diagnosis.online) >= spec.instances
             await ensure.ensure_routers(kube, spec, complete)
         calm = diagnosis.status == "ONLINE" and len(diagnosis.online) == len(pods) == spec.instances
@@ -332,6 +333,8 @@ class Cluster:
     async def _note_intent(self, spec: ClusterSpec, intent: reboot.Intent | None, version: str | None = None) -> None:
         value = json.dumps({"pod": intent.pod, "server": intent.server}) if intent else None
         meta: dict[str, Any] = {"annotations": {names.ANNOTATION_BOOTSTRAP: value}}
+        if intent:
+            meta["annotations"][names.ANNOTATION_REBOOT] = f"{time.time():.0f}"
         if version:
             meta["resourceVersion"] = version  # somebody else's change means: look again first
         await self.parts.kube.patch("innodbclusters", spec.name, {"metadata": meta}, spec.namespace)
@@ -347,6 +350,17 @@ class Cluster:
         wanted = wanted_metadata(seen, members, diagnosis, self._pods("mysqlrouter"))
         if wanted != seen:
             self._begin("metadata", lambda: self._update_metadata(spec, primary.address, seen, wanted))
+
+    async def _restart_lost_routers(self, obj: Mapping[str, Any], members: list[Member], diagnosis: Diagnosis) -> None:
+        view = next((m.view for m in members if m.view and m.view.uuid == diagnosis.primary), None)
+        at = (obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_REBOOT)
+        if view is None or not at:
+            return
+        for name in lost_routers(self._pods("mysqlrouter"), view.check_ins, float(at), time.time()):
+            text = f"Restarting {name}: it has not found the cluster since its group was started again"
+            await self._say(obj, "RestartRouter", text)
+            with suppress(ApiError):
+                await self.parts.kube.delete("pods", name, self.key[0])
 
     async def _create_metadata(self, spec: ClusterSpec, address: str) -> None:
         router = account(await self._secret("router"), "routerUsername", "routerPassword")

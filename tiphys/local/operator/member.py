@@ -43,6 +43,7 @@ class View:
         view_id: id of the group's view, empty outside.
         starting: it is just now executing START GROUP_REPLICATION.
         metadata: its copy of the metadata; None where there is none.
+        check_ins: when each Router (by number) last wrote that it is there, seconds since the epoch.
     """
 
     uuid: str
@@ -53,6 +54,7 @@ class View:
     view_id: str = ""
     starting: bool = False
     metadata: Contents | None = None
+    check_ins: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def own(self) -> Peer | None:

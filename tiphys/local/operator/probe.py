@@ -27,14 +27,17 @@ SELECT member_id, member_host, member_state, member_role FROM performance_schema
 WHERE member_id <> ''
 """
 _METADATA = f"""
-SELECT 'instance', mysql_server_uuid, SUBSTRING_INDEX(address, ':', 1), instance_name FROM {SCHEMA}.instances
-UNION ALL SELECT 'router', router_id, address, router_name FROM {SCHEMA}.routers
-UNION ALL SELECT 'cluster', cluster_id, '', '' FROM {SCHEMA}.clusters
+SELECT 'instance', mysql_server_uuid, SUBSTRING_INDEX(address, ':', 1), instance_name, 0 FROM {SCHEMA}.instances
+UNION ALL SELECT 'router', router_id, address, router_name, COALESCE(UNIX_TIMESTAMP(last_check_in), 0)
+FROM {SCHEMA}.routers
+UNION ALL SELECT 'cluster', cluster_id, '', '', 0 FROM {SCHEMA}.clusters
 """
 
 
 def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes | bytearray) else str(value or "")
+    if value is None:
+        return ""
+    return value.decode() if isinstance(value, bytes | bytearray) else str(value)
 
 
 def ask(session: Session) -> View:
@@ -46,6 +49,7 @@ def ask(session: Session) -> View:
     uuid, version, executed, received, view_id, starting = session.rows(_SELF)[0]
     peers = tuple(Peer(*map(_text, row)) for row in session.rows(_PEERS))
     done = GtidSet.parse(_text(executed))
+    metadata, check_ins = _metadata(session)
     return View(
         uuid=_text(uuid),
         version=_text(version),
@@ -54,22 +58,28 @@ def ask(session: Session) -> View:
         peers=peers,
         view_id=_text(view_id),
         starting=bool(starting),
-        metadata=_metadata(session),
+        metadata=metadata,
+        check_ins=check_ins,
     )
 
 
-def _metadata(session: Session) -> Contents | None:
+def _metadata(session: Session) -> tuple[Contents | None, dict[int, float]]:
+    """Return what a server's copy of the metadata says, and when each Router last checked in."""
     try:
         rows = session.rows(_METADATA)
     except SqlError as error:
         if error.errno in (1049, 1146):  # no such schema, no such table
-            return None
+            return None, {}
         raise
-    return Contents(
-        next((_text(a) for kind, a, _b, _c in rows if kind == "cluster"), ""),
-        frozenset(Instance(_text(a), _text(b), _text(c)) for kind, a, b, c in rows if kind == "instance"),
-        frozenset(RouterInstance(int(a), _text(c), _text(b)) for kind, a, b, c in rows if kind == "router"),
+    by_kind: dict[str, list[tuple[object, ...]]] = {"instance": [], "router": [], "cluster": []}
+    for kind, *values in rows:
+        by_kind[_text(kind)].append(tuple(values))
+    contents = Contents(
+        next((_text(row[0]) for row in by_kind["cluster"]), ""),
+        frozenset(Instance(_text(a), _text(b), _text(c)) for a, b, c, _ in by_kind["instance"]),
+        frozenset(RouterInstance(int(_text(a)), _text(c), _text(b)) for a, b, c, _ in by_kind["router"]),
     )
+    return contents, {int(_text(row[0])): float(_text(row[3])) for row in by_kind["router"]}
 
 
 class Prober:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from tiphys.local.operator.diagnose import Diagnosis
@@ -35,3 +36,33 @@ def wanted_metadata(
         if (pod.get("status") or {}).get("podIP") and not pod["metadata"].get("deletionTimestamp")
     }
     return Contents(seen.cluster, frozenset(instances), frozenset(routers))
+
+
+LOST_SECONDS = 15.0
+"""A Router that sees its cluster writes so every 5 s (ten times its ttl)."""
+
+
+def lost_routers(
+    router_pods: Iterable[Mapping[str, Any]], check_ins: Mapping[int, float], rebooted_at: float, now: float
+) -> list[str]:
+    """Return the Router pods that have not found the cluster since its group was started again.
+
+    A Router knows servers by address. After an outage in which every server got a new one it looks for the old
+    ones for ever; in a real cluster it would know them by names, which stay. It must be started anew.
+
+    Args:
+        router_pods: the Routers' pods.
+        check_ins: when each was last heard of, by its number.
+        rebooted_at: when the group was started.
+        now: the time.
+    """
+    if now - rebooted_at < LOST_SECONDS:
+        return []
+    lost = []
+    for pod in router_pods:
+        meta = pod["metadata"]
+        begun = datetime.strptime(meta["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+        known = check_ins.get(router_id(meta["uid"]))
+        if begun < rebooted_at and not meta.get("deletionTimestamp") and known is not None and known < rebooted_at:
+            lost.append(str(meta["name"]))
+    return lost
