@@ -19,6 +19,7 @@ from tiphys.local.platform import addresses, bringing_up
 from tiphys.local.platform.access import ensure_token
 from tiphys.local.platform.bringing_up import UpError, decide
 from tiphys.local.platform.processes import of_platform
+from tiphys.local.platform.record import Record
 from tiphys.local.platform.status import duration
 from tiphys.local.platform.supervisor import part_environment
 from tiphys.local.settings import Settings
@@ -62,6 +63,12 @@ def test_up_status_down_up_again_and_purge(tmp_path: Path) -> None:
         pid = next(part["pid"] for part in found["parts"] if part["name"] == "apiserver")
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: tool(home, "token").stdout.strip() == token)
+
+        # So does a supervisor: the next `up` takes over what it left.
+        os.kill(Record.load(home).pid, signal.SIGKILL)
+        eventually(lambda: "run without their supervisor" in tool(home, "status").stdout)
+        assert tool(home, "up").returncode == 0
+        assert tool(home, "token").stdout.strip() == token
 
         down = tool(home, "down")
         assert down.returncode == 0 and "no process of it is left" in down.stdout

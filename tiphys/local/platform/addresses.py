@@ -108,6 +108,8 @@ def taken(settings: Settings) -> list[str]:
             except OSError as error:
                 reason = error.strerror
         pid = listener(host, port)
+        if pid is not None and platform_of(pid) == settings.home:
+            continue  # a part of our own that outlived its supervisor: the next supervisor ends it first
         option = "--webhook-port" if host == "127.0.0.1" else "--network"
         problems.append(
             f"{host}:{port}, for {purpose}, cannot be had ({reason}{_holder(pid)}); choose another {option}"

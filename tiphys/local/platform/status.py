@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tiphys.local.client import ApiError, Kube
 from tiphys.local.mysql_packages import MySQLUnavailable, find
+from tiphys.local.platform.processes import of_platform
 from tiphys.local.platform.readiness import look, node_is_ready
 from tiphys.local.platform.record import Record, is_up
 from tiphys.local.s3.state import State
@@ -32,6 +33,11 @@ async def gather(settings: Settings) -> dict[str, Any]:
         "problems": [],
     }
     if not up:
+        if left := of_platform(settings.home):
+            found["problems"].append(
+                f"{len(left)} processes run without their supervisor, which was killed: `tiphys up` takes them "
+                "over, `tiphys down` ends them"
+            )
         return found
     record = Record.load(settings.home)
     found["uptimeSeconds"] = round(time.time() - record.started, 1)
@@ -133,7 +139,8 @@ def rendered(found: dict[str, Any]) -> RenderableType:
     if not found["up"]:
         mysql = found["mysql"]
         there = f"MySQL {mysql['version']} ({mysql['origin']}) is at hand. " if mysql["version"] else ""
-        return Text(f"The platform in {found['home']} is down. {there}Bring it up with: tiphys up")
+        problems = " ".join(found["problems"])
+        return Text(f"The platform in {found['home']} is down. {problems or there + 'Bring it up with: tiphys up'}")
     page: list[RenderableType] = [
         Text(f"Platform in {found['home']}, up {duration(found['uptimeSeconds'])}, API {found['api']}")
     ]
