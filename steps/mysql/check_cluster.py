@@ -39,15 +39,15 @@ class Unhealthy(StepError):
 
 @step("check-cluster")
 @target_options
-@option("--json", type=click.BOOL, default=False, help="Also print the findings to the log's output as JSON.")
-def check_cluster(namespace: str, cluster: str, json: bool) -> Checked:
+@option("--print-json", type=click.BOOL, default=False, help="Also print the whole report to the log.")
+def check_cluster(namespace: str, cluster: str, print_json: bool) -> Checked:
     """Look one cluster over: members, quorum, primary, operator, Routers, lag, errant transactions, keys.
 
     Changes nothing. Ends with an error (exit code 1) where something is critical.
     """
     kube = client.connect(namespace)
     made = examine(kube, cluster)
-    return conclude([made], json)
+    return conclude([made], print_json)
 
 
 @step("check-all-clusters")
@@ -96,13 +96,17 @@ def conclude(examined: list[Examined], as_json: bool) -> Checked:
     worst = health(everything)
     bad = [(one.facts.name, f) for one in examined for f in one.findings if f.severity != OK]
     summary = "; ".join(f"{name}: {f.check}: {f.seen}" for name, f in bad)[:500]
-    checked = Checked(worst, len(bad), summary or f"{len(examined)} clusters, all well", report)
+    checked = Checked(worst, len(bad), summary or _all_well(examined), report)
     if worst == CRITICAL:
         urgent = [
             f"{name}: {f.check}: {f.seen}: {f.means}. To do: {f.run}" for name, f in bad if f.severity == CRITICAL
         ]
         raise Unhealthy(f"Critical: {'; '.join(urgent)}.", outputs=checked)
     return checked
+
+
+def _all_well(examined: list[Examined]) -> str:
+    return f"all well: {', '.join(one.facts.name for one in examined)}" if examined else "no clusters"
 
 
 def document(examined: list[Examined]) -> dict[str, Any]:
