@@ -387,3 +387,40 @@ async def test_an_output_that_is_missing_is_an_error(kube: Kube) -> None:
     await submit(kube, "outside", in_turn(shell("a", "true", outputs=outside)))
     workflow = await until(kube, "outside", ended)
     assert "points out of the pod's files" in node(workflow, "a")["message"]
+
+
+async def test_a_template_made_a_moment_ago_is_found(kube: Kube) -> None:
+    for n in range(10):
+        library = in_turn(shell("inner", "true"))
+        template = {"apiVersion": "argoproj.io/v1alpha1", "kind": "WorkflowTemplate", "spec": library}
+        for name in (f"library{n}", f"fresh{n}"):
+            if name.startswith("fresh"):
+                steps = [[{"name": "a", "templateRef": {"name": f"library{n}", "template": "main"}}]]
+                template["spec"] = {"entrypoint": "main", "templates": [{"name": "main", "steps": steps}]}
+            await kube.create("workflowtemplates", {**template, "metadata": {"name": name, "namespace": "tiphys"}})
+        await submit(kube, f"fresh{n}", {"workflowTemplateRef": {"name": f"fresh{n}"}})
+    for n in range(10):
+        assert (await until(kube, f"fresh{n}", ended))["status"]["phase"] == "Succeeded"
+    await submit(kube, "none", {"workflowTemplateRef": {"name": "none"}})
+    workflow = await until(kube, "none", ended)
+    assert workflow["status"]["message"] == "WorkflowTemplate 'none' not found: apply it first"
+
+
+async def test_a_workflow_made_again_under_its_name_waits_for_what_is_left(kube: Kube, tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    critical = shell("a", f"mkdir {inside} || exit 9; trap 'sleep 0.5; rmdir {inside}; exit 0' TERM; sleep 60 & wait")
+    lock = {"mutexes": [{"name": "again"}]}
+    await submit(kube, "again", in_turn(critical, synchronization=lock))
+    while not inside.exists():
+        await asyncio.sleep(0.02)
+    await kube.delete("workflows", "again", "tiphys")
+    await submit(kube, "again", in_turn(shell("a", f"mkdir {inside} || exit 9"), synchronization=lock))
+    workflow = await until(kube, "again", ended)
+    assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
+
+
+async def test_a_label_that_is_none_ends_the_workflow(kube: Kube) -> None:
+    spec = in_turn(shell("a", "true"), workflowMetadata={"labels": {"who": "not a label!"}})
+    await submit(kube, "labelled", spec)
+    workflow = await until(kube, "labelled", ended)
+    assert workflow["status"]["phase"] == "Error" and "not a label!" in workflow["status"]["message"]
