@@ -260,7 +260,7 @@ def _print_object(run: Object, output: str | None, sentence: str) -> None:
         click.echo(sentence)
 
 
-def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | None, appear: float = 5.0) -> None:
+def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | None, appear: float = 3.0) -> None:
     """Follow a run to its end, print it or its outputs, and end the program with its result."""
     from tiphys.runs.following import follow, why
 
@@ -286,8 +286,9 @@ def _print_summary(run: Object) -> None:
 
     from tiphys.runs.following import summary
 
-    if (table := summary(run)) is not None:
-        Console(soft_wrap=True).print(table)
+    console = Console(soft_wrap=True, highlight=False)
+    for line in summary(run):
+        console.print(line)
 
 
 def _appeared(cluster: Cluster, name: str, seconds: float = 30.0) -> Object:

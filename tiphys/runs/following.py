@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -42,7 +41,7 @@ class Display(Protocol):
         """Leave the last state standing."""
 
 
-def follow(cluster: Cluster, name: str, *, timeout: float | None, appear: float = 5.0) -> Object:
+def follow(cluster: Cluster, name: str, *, timeout: float | None, appear: float = 3.0) -> Object:
     """Show a run until it has ended, and return it.
 
     Args:
@@ -184,13 +183,12 @@ def why(cluster: Cluster, workflow: Object) -> list[str]:
     return reasons or [str((workflow.get("status") or {}).get("message") or phase_of(workflow))]
 
 
-def summary(workflow: Object) -> Table | None:
-    """Return a run's global outputs as a small table, or None if it has none."""
+STYLES = {"PASS": "bold green", "FAIL": "bold red", "INVALID": "bold yellow", "ABORTED": "bold yellow"}
+
+
+def summary(workflow: Object) -> list[Text]:
+    """Return a run's global outputs as the lines of a small table, the verdict first; [] if it has none."""
     outputs = {name: value for name, value in outputs_of(workflow).items() if value}
-    if not outputs:
-        return None
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in sorted(outputs.items(), key=lambda item: (item[0] != "verdict", item[0])):
-        style = {"PASS": "bold green", "FAIL": "bold red", "INVALID": "bold yellow", "ABORTED": "bold yellow"}
-        table.add_row(Text(name, style="dim"), Text(value, style=style.get(value, "")))
-    return table
+    longest = max(map(len, outputs), default=0)
+    ordered = sorted(outputs.items(), key=lambda item: (item[0] != "verdict", item[0]))
+    return [Text.assemble((f"{name:<{longest}}  ", "dim"), (value, STYLES.get(value, ""))) for name, value in ordered]

@@ -1,0 +1,321 @@
+"""The tool's commands for runs, as people call them, against the real API server and gateway.
+
+No engine runs here: what a run's status says is written by the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from gateway_help import DRILL, create, in_kube, objects, secret, template, workflows
+from platform_help import eventually, new_home, running
+
+from tiphys.cli import cli
+from tiphys.local.client import Kube
+from tiphys.local.platform.access import write_kubeconfig
+from tiphys.local.settings import Settings
+
+STARTED, ENDED = "2026-11-21T12:00:00Z", "2026-11-21T12:01:05Z"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = new_home(tmp_path_factory.mktemp("home"))
+    with running("tiphys.local.apiserver", settings):
+        create(settings.home, objects())
+        write_kubeconfig(settings)
+        yield settings
+
+
+def call(platform: Settings, *words: str, kubeconfig: str = "") -> Done:
+    """Run the tool in this process (a process of its own takes most of a second)."""
+    environment = {"TIPHYS_HOME": str(platform.home), "KUBECONFIG": kubeconfig}
+    result = CliRunner().invoke(cli, words, env=environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def node(name: str, kind: str = "Pod", phase: str = "Succeeded", parent: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "id": name,
+        "name": name,
+        "displayName": name,
+        "type": kind,
+        "phase": phase,
+        "templateName": "run",
+        "startedAt": STARTED,
+        **({"boundaryID": parent} if parent else {}),
+        **({"finishedAt": ENDED} if phase in ("Succeeded", "Failed", "Error") else {}),
+        **more,
+    }
+
+
+def put_run(platform: Settings, name: str, phase: str, nodes: list[dict[str, Any]], **status: Any) -> None:
+    """Create a Workflow with a status, or change it."""
+    body = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": name, "namespace": "tiphys"},
+        "spec": {"workflowTemplateRef": {"name": DRILL.name}},
+    }
+    finished = {"finishedAt": ENDED} if phase in ("Succeeded", "Failed", "Error") else {}
+    by_id = {one["id"]: one for one in nodes}
+    full = {"status": {"phase": phase, "startedAt": STARTED, **finished, "nodes": by_id, **status}}
+
+    async def make(kube: Kube) -> None:
+        if name not in [one["metadata"]["name"] for one in await kube.list("workflows", "tiphys")]:
+            await kube.create("workflows", body)
+        await kube.patch("workflows", name, full, "tiphys")
+
+    in_kube(platform.home, make)
+
+
+def test_submit_creates_a_workflow_and_prints_it_alone(platform: Settings) -> None:
+    done = call(platform, "submit", "test-drill", "-p", "cluster=demo", "-p", "note=a=b", "-o", "json")
+    made = json.loads(done.stdout)
+    assert done.returncode == 0 and made["spec"]["workflowTemplateRef"] == {"name": "test-drill"}
+    assert made["spec"]["arguments"]["parameters"] == [
+        {"name": "cluster", "value": "demo"},
+        {"name": "note", "value": "a=b"},
+    ]
+    assert made["metadata"]["name"] in workflows(platform.home)
+    named = call(platform, "submit", "test-drill", "-p", "cluster=demo", "--name", "mine", "-o", "name")
+    assert named.stdout == "mine\n"
+    again = call(platform, "submit", "test-drill", "-p", "cluster=demo", "--name", "mine")
+    assert again.returncode == 1 and "already exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["test-dril", "-p", "cluster=demo"], "did you mean test-drill?"),
+        (["test-drill"], "cluster is missing and has no default; add -p cluster=..."),
+        (["test-drill", "-p", "clutser=demo"], "no parameter 'clutser' (did you mean cluster?)"),
+        (["test-drill", "-p", "cluster=demo", "-p", "fault=crahs"], "fault=crahs is not one of: crash"),
+        (["test-drill", "-p", "cluster={{workflow.name}}"], "which Argo would expand"),
+        (["test-drill", "-p", "cluster"], "expected NAME=VALUE"),
+        (["test-drill", "-p", "cluster=a", "-p", "cluster=b"], "given twice"),
+        (["test-drill", "-p", "cluster=demo", "--name", "No_name"], "is no name for a run"),
+    ],
+)
+@pytest.mark.parametrize("command", ["submit", "trigger"])
+def test_parameters_are_checked_before_anything_is_made(
+    platform: Settings, command: str, words: list[str], said: str
+) -> None:
+    if command == "trigger" and "--name" in words:
+        pytest.skip("trigger names a run by its key")
+    before = set(workflows(platform.home))
+    done = call(platform, command, *words)
+    assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
+    assert set(workflows(platform.home)) == before
+
+
+def test_a_dry_run_makes_nothing(platform: Settings) -> None:
+    before = set(workflows(platform.home))
+    done = call(platform, "submit", "test-drill", "-p", "cluster=demo", "--dry-run")
+    assert done.returncode == 0 and "nothing was started" in done.stdout
+    assert set(workflows(platform.home)) == before
+
+
+def test_trigger_goes_through_the_webhook_with_a_key(platform: Settings) -> None:
+    with running_gateway(platform):
+        words = ("trigger", "test-drill", "-p", "cluster=demo", "--key", "k1")
+        first, second = call(platform, *words), call(platform, *words)
+        assert first.stdout.startswith("test-drill-k1 started"), first.stderr
+        assert second.stdout.startswith("test-drill-k1 was there already")
+        other = call(platform, *words, "-p", "fault=switchover")
+        assert other.returncode == 1 and "(409)" in other.stderr and "Idempotency-Key" in other.stderr
+        shown = call(platform, "trigger", "test-drill", "-p", "cluster=demo", "-o", "json")
+        labels = json.loads(shown.stdout)["metadata"]["labels"]
+        assert labels["tiphys.dev/trigger"] == "webhook"
+        assert call(platform, *words[:4], "--key", "Not_a_key").returncode == 1
+
+
+class running_gateway:
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def __enter__(self) -> None:
+        command = [sys.executable, "-m", "tiphys.local.events", "--home", str(self.settings.home)]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        log = self.settings.home
+
+        def up() -> bool:
+            import urllib.error
+            import urllib.request
+
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.webhook_port}/health", timeout=2):
+                    return True
+            except OSError:
+                return False
+
+        assert log.exists()
+        eventually(up)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(15)
+
+
+def test_wait_shows_each_change_and_the_outputs(platform: Settings) -> None:
+    outputs = {"parameters": [{"name": "lost-writes", "value": "0"}, {"name": "verdict", "value": "PASS"}]}
+    nodes = [node("good", "Steps"), node("group", "StepGroup", parent="good"), node("measure", parent="good")]
+    put_run(platform, "good", "Succeeded", nodes, outputs=outputs)
+    done = call(platform, "wait", "good")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["verdict      PASS", "lost-writes  0"]
+    assert "measure Succeeded after 1m05s" in done.stderr and "group" not in done.stderr
+    whole = json.loads(call(platform, "wait", "good", "-o", "json").stdout)
+    assert whole["status"]["outputs"] == outputs
+
+
+def test_a_run_that_fails_is_exit_1_and_says_why(platform: Settings) -> None:
+    nodes = [
+        node("bad", "Steps", "Failed"),
+        node("measure", "Retry", "Failed", "bad", children=["measure(0)", "measure(1)"]),
+        node("measure(0)", phase="Failed", parent="bad", message="exit code 75"),
+        node("measure(1)", phase="Failed", parent="bad", message="exit code 20"),
+    ]
+    put_run(platform, "bad", "Failed", nodes)
+    done = call(platform, "wait", "bad")
+    assert done.returncode == 1
+    assert "measure: exit code 20" in done.stderr and "measure(0)" not in done.stderr
+    assert "tiphys logs bad" in done.stderr
+
+
+def test_wait_follows_a_run_to_its_end(platform: Settings) -> None:
+    put_run(platform, "going", "Running", [node("going", "Steps", "Running"), node("one", "Pod", "Running", "going")])
+    command = [sys.executable, "-m", "tiphys.cli", "--home", str(platform.home), "wait", "going", "--timeout", "60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        seen = [process.stderr.readline(), process.stderr.readline()]
+        assert "going Running" in seen[0] and "one Running" in seen[1]
+        put_run(platform, "going", "Succeeded", [node("going", "Steps"), node("one", parent="going")])
+        assert process.wait(30) == 0
+        assert "one Succeeded after 1m05s" in process.stderr.read()
+
+
+def test_wait_gives_up_in_time_or_where_nothing_is(platform: Settings) -> None:
+    put_run(platform, "endless", "Running", [])
+    late = call(platform, "wait", "endless", "--timeout", "0.5")
+    assert late.returncode == 1 and "has not ended within 0.5 s (it is Running)" in late.stderr
+    nothing = call(platform, "wait", "nothing-there")
+    assert nothing.returncode == 1 and "no run nothing-there" in nothing.stderr and "the newest are" in nothing.stderr
+
+
+def test_stop_and_terminate_ask_argo_to_shut_down(platform: Settings) -> None:
+    for command, how in (("stop", "Stop"), ("terminate", "Terminate")):
+        put_run(platform, f"to-{command}", "Running", [])
+        assert call(platform, command, f"to-{command}").returncode == 0
+        assert workflows(platform.home)[f"to-{command}"]["spec"]["shutdown"] == how
+    put_run(platform, "over", "Succeeded", [])
+    assert "has ended already: Succeeded" in call(platform, "stop", "over").stdout
+    assert "shutdown" not in workflows(platform.home)["over"]["spec"]
+    assert call(platform, "stop", "not-there").returncode == 1
+
+
+def test_resume_answers_what_is_asked(platform: Settings) -> None:
+    asked = {"parameters": [{"name": "approve", "valueFrom": {"supplied": {}}}]}
+    inputs = {"parameters": [{"name": "approve", "value": "NO", "enum": ["YES", "NO"]}]}
+    form = node("form", "Suspend", "Running", "asks", inputs=inputs, outputs=asked)
+    put_run(platform, "asks", "Running", [node("asks", "Steps", "Running"), form])
+    for words, said in (
+        ([], "approve must be given"),
+        (["-p", "approve=MAYBE"], "not one of: YES, NO"),
+        (["-p", "agree=YES"], "nobody asks for agree; asked for: approve"),
+    ):
+        done = call(platform, "resume", "asks", *words)
+        assert done.returncode == 1 and said in done.stderr
+    assert call(platform, "resume", "asks", "-p", "approve=YES").returncode == 0
+    now = workflows(platform.home)["asks"]["status"]["nodes"]["form"]
+    assert now["phase"] == "Succeeded" and now["outputs"]["parameters"] == [{"name": "approve", "value": "YES"}]
+    again = call(platform, "resume", "asks")
+    assert again.returncode == 1 and "does not wait for anybody" in again.stderr
+
+
+def test_a_report_that_is_not_there_says_so(platform: Settings) -> None:
+    put_run(platform, "no-report", "Failed", [])
+    done = call(platform, "report", "no-report")
+    assert done.returncode == 1 and "has no report: it is Failed; see `tiphys logs no-report`" in done.stderr
+
+
+def test_logs_of_a_pod_that_is_gone_say_so(platform: Settings) -> None:
+    put_run(platform, "old", "Succeeded", [node("old-1", parent="old"), node("old", "Steps")])
+    done = call(platform, "logs", "old")
+    assert done.returncode == 0 and "its pod old-run-1 is gone" in done.stdout
+    wrong = call(platform, "logs", "old", "--step", "mesure")
+    assert wrong.returncode == 1 and "no step mesure in this run; it has: old-1" in wrong.stderr
+
+
+def test_no_cluster_is_one_line(platform: Settings) -> None:
+    missing = call(platform, "wait", "x", kubeconfig="/nowhere")
+    assert missing.returncode == 1 and "/nowhere is of no use" in missing.stderr and "tiphys up" in missing.stderr
+
+
+def test_the_report_comes_from_s3(platform: Settings) -> None:
+    import asyncio
+
+    import boto3
+
+    from tiphys.local.s3.credentials import load_or_make
+    from tiphys.local.s3.state import wait_until_ready
+
+    with running_s3(platform):
+        assert asyncio.run(wait_until_ready(platform.home, 60)).phase == "ready"
+        keys = load_or_make(platform)
+        client = boto3.client(
+            "s3",
+            endpoint_url=keys.endpoint,
+            region_name=keys.region,
+            aws_access_key_id=keys.access_key,
+            aws_secret_access_key=keys.secret_key,
+        )
+        files = {"report.html": b"<h1>good</h1>", "report.json": b'{"verdict": "PASS"}', "measurement.json": b"{}"}
+        made = []
+        for file, body in files.items():
+            client.put_object(Bucket=keys.bucket, Key=f"runs/reported/{file}", Body=body)
+            made.append({"name": file.replace(".", "-"), "s3": {"key": f"runs/reported/{file}"}})
+        put_run(platform, "reported", "Succeeded", [node("r", outputs={"artifacts": made})])
+        out = platform.home / "out"
+        done = call(platform, "report", "reported", "--out", str(out))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == [str(out / "report.html"), str(out / "report.json")]
+        assert (out / "report.html").read_bytes() == files["report.html"]
+        as_json = call(platform, "report", "reported", "--out", str(out), "--json")
+        assert json.loads(as_json.stdout) == {"verdict": "PASS"}
+        page = platform.home / "page.html"
+        call(platform, "report", "reported", "--out", str(out), "--html", str(page))
+        assert page.read_bytes() == files["report.html"]
+
+
+class running_s3:
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def __enter__(self) -> None:
+        command = [sys.executable, "-m", "tiphys.local.s3", "--home", str(self.settings.home)]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(15)
+
+
+def test_the_objects_of_these_tests_are_whole() -> None:
+    assert template(DRILL)["spec"]["arguments"]["parameters"][0] == {"name": "cluster"}
+    assert secret()["data"]["token"]

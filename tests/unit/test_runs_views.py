@@ -1,0 +1,119 @@
+"""How runs, steps and log lines are shown: functions of values."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tiphys.runs.arguments import faults
+from tiphys.runs.following import tree
+from tiphys.runs.lines import error_in, readable
+from tiphys.runs.nodes import nodes_of, pod_name, rows, took
+
+NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
+
+
+def run(*nodes: dict[str, Any], phase: str = "Running") -> dict[str, Any]:
+    by_id = {}
+    for order, given in enumerate(nodes):
+        one = {"type": "Pod", "phase": "Succeeded", "startedAt": f"2026-11-21T12:00:{order:02}Z", **given}
+        by_id[one["id"]] = {"displayName": one["id"], **one}
+    status = {"phase": phase, "startedAt": "2026-11-21T12:00:00Z", "nodes": by_id}
+    return {"metadata": {"name": "wf"}, "status": status}
+
+
+STEPS = {"id": "wf", "type": "Steps", "phase": "Running"}
+
+
+def test_steps_stand_below_what_they_belong_to_in_the_order_of_their_start() -> None:
+    workflow = run(
+        STEPS,
+        {"id": "g0", "type": "StepGroup", "boundaryID": "wf"},
+        {"id": "preflight", "boundaryID": "wf"},
+        {"id": "drill", "type": "Steps", "phase": "Running", "boundaryID": "wf"},
+        {"id": "measure", "phase": "Running", "boundaryID": "drill"},
+        {"id": "late", "phase": "Pending", "boundaryID": "wf", "startedAt": None},
+        {"id": "exit", "displayName": "wf.onExit", "phase": "Running"},
+    )
+    got = [(row.depth, row.name) for row in rows(workflow, NOW)]
+    assert got == [(0, "wf"), (1, "preflight"), (1, "drill"), (2, "measure"), (1, "late"), (0, "onExit")]
+
+
+def test_a_retried_step_is_one_row_with_its_last_try() -> None:
+    workflow = run(
+        STEPS,
+        {"id": "m", "type": "Retry", "phase": "Running", "boundaryID": "wf", "children": ["wf-m-1", "wf-m-2"]},
+        {"id": "wf-m-1", "phase": "Failed", "boundaryID": "wf", "templateName": "t", "message": "first"},
+        {"id": "wf-m-2", "phase": "Running", "boundaryID": "wf", "templateName": "t", "message": "second"},
+    )
+    (_, row) = rows(workflow, NOW)
+    assert (row.name, row.tries, row.pod, row.message) == ("m", 2, "wf-t-2", "second")
+
+
+def test_a_suspended_step_and_a_running_one() -> None:
+    workflow = run(
+        STEPS,
+        {"id": "form", "type": "Suspend", "phase": "Running", "boundaryID": "wf"},
+        {"id": "work", "phase": "Running", "boundaryID": "wf"},
+    )
+    _, form, work = rows(workflow, NOW)
+    assert form.phase == "Suspended" and work.seconds == 28.0
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(tree(workflow, {"work": "x" * 300}, 80))
+    text = console.export_text()
+    assert "waits for `tiphys resume`" in text and max(map(len, text.splitlines())) <= 80
+
+
+def test_packed_nodes_are_unpacked() -> None:
+    packed = base64.b64encode(gzip.compress(json.dumps({"a": {"id": "a"}}).encode())).decode()
+    assert nodes_of({"status": {"compressedNodes": packed}}) == {"a": {"id": "a"}}
+
+
+def test_pod_names_are_argos() -> None:
+    workflow = {"metadata": {"name": "wf-1"}}
+    assert pod_name(workflow, {"type": "Pod", "id": "wf-1-123", "templateName": "measure"}) == "wf-1-measure-123"
+    assert pod_name(workflow, {"type": "Pod", "id": "wf-1", "templateName": "measure"}) == "wf-1"
+    assert pod_name(workflow, {"type": "Steps", "id": "wf-1-5", "templateName": "x"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.4, "0s"), (59.9, "59s"), (60, "1m00s"), (3725, "1h02m"), (-1, "0s")]
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert took(seconds) == text
+
+
+def test_log_lines_for_people() -> None:
+    line = {
+        "time": "2026-11-21T12:00:00.000+00:00",
+        "event": "elected",
+        "step": "s",
+        "workflow": "w",
+        "member": "demo-1",
+    }
+    assert readable(json.dumps(line)).endswith("elected  member=demo-1")
+    for odd in ("plain", "[1]", "5", '{"a": 1}', "", '{"event"'):
+        assert readable(odd) == odd
+    assert "50%" in readable(json.dumps({"event": "progress", "what": "rows", "percent": 50, "eta_seconds": None}))
+
+
+def test_a_steps_own_words_about_its_failure() -> None:
+    failed = json.dumps({"event": "failed", "message": "no quorum; wait"})
+    assert error_in(["x", failed, "Error: no quorum; wait"]) == "no quorum; wait"
+    assert error_in([failed, "bye"]) == "no quorum; wait"
+    assert error_in(["nothing", "{"]) == ""
+
+
+def test_faults_name_what_is_wrong() -> None:
+    parameters = [{"name": "cluster"}, {"name": "fault", "value": "crash", "enum": ["crash", "none"]}]
+    template = {"metadata": {"name": "t"}, "spec": {"arguments": {"parameters": parameters}}}
+    assert faults(template, {"cluster": "demo"}) == []
+    assert len(faults(template, {"fault": "x", "other": "y"})) == 3
+    assert faults({"metadata": {"name": "t"}, "spec": {}}, {"a": "b"}) == ["t has no parameter 'a'; it has: none"]
