@@ -101,6 +101,10 @@ class Locks:
         except SpecError:
             return 0
 
+    def everybody(self) -> set[str]:
+        """Return all who hold or wait for anything."""
+        return {holder for holders in self.holders.values() for holder in holders} | set(self.waiters)
+
     def keys_of(self, holder: str) -> list[str]:
         """Return the keys that `holder` has."""
         return sorted(key for key, holders in self.holders.items() if holder in holders)
