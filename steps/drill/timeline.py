@@ -204,7 +204,7 @@ def bands(observed: Sequence[Observed], servers: Iterable[str], until: float) ->
     made: dict[str, list[Band]] = {server: [] for server in servers}
     held = [seen for seen in observed if seen.topology.members]
     ends = [seen.at for seen in held[1:]] + [until]
-    for seen, end in zip(held, ends, strict=True):
+    for seen, end in zip(held, ends, strict=False):
         for server, row in made.items():
             state, known_until = _state(seen, server), min(end, seen.at + UNSEEN_SECONDS)
             pieces = [Band(state, seen.at, known_until)]

@@ -1,0 +1,172 @@
+"""The story of a failover from samples, and the proof of each fault."""
+
+from pathlib import Path
+
+import drill_story as story
+import pytest
+from drill_story import measurement
+
+from steps.drill.attempts import Outcome, outcome_of_error
+from steps.drill.evidence import Evidence, first_effect, left_group
+from steps.drill.faults import FAULTS
+from steps.drill.measurement import from_json, load, save, to_json
+from steps.drill.run import steady_since, unsteady
+from steps.drill.samples import observe
+from steps.drill.timeline import Moment, bands, phases, timeline
+from steps.drill.watch import QUORUM_SECONDS, Limits
+from steps.errors import BadParameters
+
+
+def test_every_moment_of_a_crash_is_found() -> None:
+    m = measurement()
+    found = timeline(m.target, m.evidence(), m.proof, m.of_kind("write"))
+    expected = {
+        "injected": story.FAULT_AT,
+        "landed": story.FAULT_AT + 0.1,
+        "unreachable": story.UNREACHABLE_AT,
+        "left": story.EXPELLED_AT,
+        "elected": story.EXPELLED_AT,
+        "routed": story.BACK_AT,
+        "first-write": story.BACK_AT,
+        "whole": story.WHOLE_AT,
+    }
+    for key, at in expected.items():
+        assert found.at(key) == pytest.approx(at, abs=0.15), key
+    lengths = {phase.key: phase.length for phase in found.phases}
+    assert sum(lengths.values()) == pytest.approx(story.WHOLE_AT - story.FAULT_AT, abs=0.15)
+    assert all(length >= 0 for length in lengths.values())
+
+
+def test_clients_may_prove_an_election_before_the_samples_show_it() -> None:
+    m = measurement()
+    late = [sample for sample in m.members if not story.EXPELLED_AT <= sample.end < story.BACK_AT + 1]
+    evidence = Evidence(story.FAULT_AT, m.pods, late, list(observe("demo", 3, late)))
+    found = timeline(m.target, evidence, m.proof, m.of_kind("write"))
+    assert found.at("elected") == pytest.approx(story.BACK_AT, abs=0.05)
+
+
+def test_redundancy_that_is_lost_again_is_not_full_redundancy() -> None:
+    m = measurement(members=[s for s in story.member_samples() if s.end < story.WHOLE_AT])
+    assert timeline(m.target, m.evidence(), m.proof, m.of_kind("write")).at("whole") is None
+
+
+def test_phases_follow_time_and_leave_out_what_was_not_seen() -> None:
+    moments = [
+        Moment("injected", "", 1.0),
+        Moment("landed", "", 1.5),
+        Moment("unreachable", "", None),
+        Moment("elected", "", 3.0),
+        Moment("whole", "", 2.0),
+    ]
+    assert [(p.key, p.start, p.end) for p in phases(moments)] == [
+        ("landed", 1.0, 1.5),
+        ("whole", 1.5, 2.0),
+        ("elected", 2.0, 3.0),
+    ]
+
+
+def test_bands_show_each_members_states_without_a_gap() -> None:
+    m = measurement()
+    found = bands(m.observed(), story.PODS, story.END)
+    assert [band.state for band in found["uuid-a"]] == ["PRIMARY", "UNREACHABLE", "ABSENT", "RECOVERING", "SECONDARY"]
+    assert [band.state for band in found["uuid-b"]] == ["SECONDARY", "PRIMARY"]
+    for row in found.values():
+        assert all(one.end == other.start for one, other in zip(row, row[1:], strict=False))
+        assert row[-1].end == story.END
+
+
+def test_bands_do_not_invent_what_nobody_saw() -> None:
+    m = measurement(members=[s for s in story.member_samples() if not 6.0 < s.end < 8.0])
+    row = bands(m.observed(), ["uuid-b"], story.END)["uuid-b"]
+    assert "UNKNOWN" in [band.state for band in row]
+
+
+def test_a_crash_is_proven_by_another_process_and_a_member_that_left() -> None:
+    m = measurement()
+    proof = FAULTS["crash"].proof(m.target, m.evidence())
+    assert proof is not None and "restartCount 0 to 1" in proof.text
+    assert proof.at == pytest.approx(story.FAULT_AT + 0.1, abs=0.05)
+    same_container = measurement(pods=m.pods[:1])
+    by_uptime = FAULTS["crash"].proof(m.target, same_container.evidence())
+    assert by_uptime is not None and "another process" in by_uptime.text
+
+
+def test_no_proof_without_a_change_or_without_the_member_leaving() -> None:
+    m = measurement()
+    calm = [s for s in story.member_samples(story.FAULT_AT - 0.2)]
+    never_left = [s._replace(start=s.start + 4.1, end=s.end + 4.1) for s in calm]
+    restarted = Evidence(story.FAULT_AT, m.pods, never_left, list(observe("demo", 3, never_left)))
+    assert left_group(m.target, restarted) is None
+    assert FAULTS["crash"].proof(m.target, restarted) is None
+    nothing = Evidence(story.FAULT_AT, m.pods[:1], never_left, restarted.observed)
+    for fault in FAULTS.values():
+        assert fault.proof(m.target, nothing) is None, fault.name
+    assert first_effect(m.target, nothing) is None
+
+
+def test_a_deleted_pod_is_proven_by_its_uid_only() -> None:
+    m = measurement()
+    assert FAULTS["delete-pod"].proof(m.target, m.evidence()) is None, "a restarted container is no deleted pod"
+    replaced = measurement(pods=[*m.pods, story.replace_pod(m.pods[0], at=7.0, uid="uid-2")])
+    proof = FAULTS["delete-pod"].proof(m.target, replaced.evidence())
+    assert proof is not None and "uid-2" in proof.text
+
+
+def test_a_switchover_is_proven_by_the_role() -> None:
+    m = measurement()
+    proof = FAULTS["switchover"].proof(m.target, m.evidence())
+    assert proof is not None and "now demo-1" in proof.text
+
+
+def test_a_measurement_survives_its_file(tmp_path: Path) -> None:
+    m = measurement()
+    path = tmp_path / "m.json.gz"
+    save(m, path)
+    again = load(path)
+    assert to_json(again) == to_json(m)
+    assert again.writes(Outcome.ACKNOWLEDGED) == m.writes(Outcome.ACKNOWLEDGED)
+    assert again.target == m.target and again.proof == m.proof
+    path.write_bytes(b"no gzip")
+    with pytest.raises(BadParameters, match="no measurement"):
+        load(path)
+    with pytest.raises(BadParameters, match="schema 99"):
+        from_json({**to_json(m), "schema": 99})
+
+
+def test_what_an_error_proves() -> None:
+    assert outcome_of_error(2003, sent=False, from_server=False) is Outcome.REFUSED
+    assert outcome_of_error(2013, sent=True, from_server=False) is Outcome.IN_DOUBT
+    assert outcome_of_error(1290, sent=True, from_server=True) is Outcome.REFUSED
+    assert outcome_of_error(1290, sent=True, from_server=False) is Outcome.IN_DOUBT
+    # The primary rolled back, but may already have sent the transaction to the others.
+    assert outcome_of_error(3100, sent=True, from_server=True) is Outcome.IN_DOUBT
+
+
+def test_steady_means_that_every_client_succeeds_now() -> None:
+    m = measurement()
+    clients = [[a for a in attempts if a.end is not None and a.end < 3.9] for attempts in m.of_kind("write")]
+    since = steady_since(clients, 3.9)
+    assert since == pytest.approx(1.01, abs=0.01)
+    assert steady_since(clients, 6.0) is None, "nobody has answered for two seconds"
+    assert steady_since([*clients, []], 3.9) is None, "one client has not begun"
+    failing = [[a for a in attempts if a.end is not None and a.end < 5.0] for attempts in m.of_kind("write")]
+    since = steady_since(failing, 5.0)
+    assert since is not None and since > 4.9
+    assert "error 2003" in unsteady(failing, 1.0, 5.0)
+
+
+def test_limits_break_after_a_long_time_without_quorum_and_without_primary_at_the_end() -> None:
+    m = measurement()
+    seen = m.observed()
+    limits = Limits()
+    for one in seen:
+        limits.see(one)
+    assert limits.broken(story.END, story.END) == ""
+    gone = seen[-1]._replace(at=30.0, topology=seen[0].topology.__class__("demo", 3))
+    limits.see(gone)
+    assert limits.broken(31.0, 180.0) == ""
+    assert "common view" in limits.broken(30.0 + QUORUM_SECONDS + 1, 180.0)
+    limits.no_quorum_since = None
+    assert "without a primary" in limits.broken(180.0, 180.0)
+    limits.see(seen[-1])
+    assert limits.broken(500.0, 180.0) == ""
