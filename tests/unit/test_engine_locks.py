@@ -4,6 +4,8 @@ from typing import Any
 
 from engine_simulation import End, Play, World
 
+from tiphys.local.engine.locks import Locks
+
 TEMPLATE = """
 kind: WorkflowTemplate
 metadata: {name: t}
@@ -127,3 +129,17 @@ def test_many_waiters_are_served_once_each() -> None:
         assert len(running) <= 3
     assert all(p.phase == "Succeeded" for p in plays)
     assert world.granted == [f"tiphys/w{n:03}" for n in range(3, 40)]
+
+
+def test_those_who_wait_are_known_again_after_a_restart() -> None:
+    locks = Locks(lambda key: 1)
+    locks.hold("tiphys/w0", "m")
+    locks.wait("tiphys/w2", ("m",), created="2026-01-02")
+    locks.wait("tiphys/w1", ("m",), created="2026-01-01")
+    locks.wait("tiphys/w3", ("m",), priority=5, created="2026-01-03")
+    assert locks.acquire("tiphys/new", ["m"], created="2026-01-04") == "m"
+    order = []
+    locks.granted = order.append
+    for holder in ("tiphys/w0", "tiphys/w3", "tiphys/w1", "tiphys/w2"):
+        locks.release(holder)
+    assert order == ["tiphys/w3", "tiphys/w1", "tiphys/w2", "tiphys/new"]

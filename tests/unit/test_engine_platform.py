@@ -424,3 +424,28 @@ async def test_a_label_that_is_none_ends_the_workflow(kube: Kube) -> None:
     await submit(kube, "labelled", spec)
     workflow = await until(kube, "labelled", ended)
     assert workflow["status"]["phase"] == "Error" and "not a label!" in workflow["status"]["message"]
+
+
+async def test_a_step_that_takes_too_long_is_ended(kube: Kube) -> None:
+    await submit(kube, "slow", in_turn(shell("a", "sleep 60", timeout="1s")))
+    workflow = await until(kube, "slow", ended)
+    assert workflow["status"]["phase"] == "Failed"
+    assert "deadline" in node(workflow, "a")["message"]
+
+
+async def test_a_form_is_answered_by_patching_the_node(kube: Kube) -> None:
+    ask = {
+        "name": "ask",
+        "inputs": {"parameters": [{"name": "approve", "default": "NO", "enum": ["YES", "NO"]}]},
+        "outputs": {"parameters": [{"name": "approve", "valueFrom": {"supplied": {}}}]},
+        "suspend": {},
+    }
+    spec = in_turn(ask, shell("go", "true"))
+    spec["templates"][0]["steps"][1][0]["when"] = "{{steps.ask.outputs.parameters.approve}} == YES"
+    await submit(kube, "form", spec)
+    workflow = await until(kube, "form", phase_of("ask", "Running"))
+    answer = {"phase": "Succeeded", "outputs": {"parameters": [{"name": "approve", "value": "YES"}]}}
+    patch = {"status": {"nodes": {node(workflow, "ask")["id"]: answer}}}
+    await kube.patch("workflows", "form", patch, "tiphys")
+    workflow = await until(kube, "form", ended)
+    assert (workflow["status"]["phase"], node(workflow, "go")["phase"]) == ("Succeeded", "Succeeded")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -91,12 +92,25 @@ class Engine:
         ]
         unfinished.sort(key=lambda workflow: (workflow["metadata"]["creationTimestamp"], version_of(workflow)))
         for workflow in unfinished:
-            for kind, shown in ((workflow.get("status") or {}).get("synchronization") or {}).items():
-                for entry in shown.get("holding") or []:
-                    for holder in [entry["holder"]] if kind == "mutex" else entry["holders"]:
-                        self.locks.hold(holder, entry[kind])
+            self._take_over(workflow)
         for workflow in unfinished:
             self.queue.add(key_of(workflow))
+        self.locks.serve()
+
+    def _take_over(self, workflow: Json) -> None:
+        """Enter into the table of locks what a workflow's status says of them."""
+        spec, waits = (workflow.get("spec") or {}), defaultdict[str, list[str]](list)
+        for kind, shown in ((workflow.get("status") or {}).get("synchronization") or {}).items():
+            for state in ("holding", "waiting"):
+                for entry in shown.get(state) or []:
+                    for holder in [entry["holder"]] if kind == "mutex" else entry["holders"]:
+                        if state == "holding":
+                            self.locks.hold(holder, entry[kind])
+                        else:
+                            waits[holder].append(entry[kind])
+        for holder, keys in waits.items():
+            priority = any_int(spec.get("priority", 0), "spec.priority")
+            self.locks.wait(holder, tuple(keys), priority, workflow["metadata"]["creationTimestamp"])
 
     # What happens around us
 

@@ -46,6 +46,12 @@ class Locks:
         """Record that `holder` has `key`, as its status said when the engine started."""
         self.holders.setdefault(key, set()).add(holder)
 
+    def wait(self, holder: str, keys: tuple[str, ...], priority: int = 0, created: str = "") -> None:
+        """Put `holder` into the line, if it is not there; nothing is handed out yet."""
+        if holder not in self.waiters:
+            self._count += 1
+            self.waiters[holder] = Waiter(holder, keys, (-priority, created, self._count))
+
     def acquire(self, holder: str, keys: list[str], priority: int = 0, created: str = "") -> str:
         """Take all of `keys`, or wait in line for them.
 
@@ -60,9 +66,7 @@ class Locks:
             return ""
         for key in wanted:
             self.limit(key)  # a lock without a limit is the caller's error, and must not stand in the line
-        if holder not in self.waiters:
-            self._count += 1
-            self.waiters[holder] = Waiter(holder, wanted, (-priority, created, self._count))
+        self.wait(holder, wanted, priority, created)
         self.serve(wanted, quiet=holder)
         if holder not in self.waiters:
             return ""
