@@ -336,6 +336,24 @@ async def test_processes_survive_their_kubelet_and_exits_in_between_are_learned(
     assert main_status(again)["lastState"]["terminated"]["exitCode"] == 137
 
 
+async def test_a_container_is_restarted_while_the_api_server_is_away(platform: Cluster, kube: Kube) -> None:
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "colours", "namespace": "tiphys"}}
+    await kube.create("configmaps", config | {"data": {"COLOUR": "green"}})
+    source = [{"configMapRef": {"name": "colours"}}]
+    script = f"echo $COLOUR; {FOREVER}"
+    made = await kube.create("pods", pod("alone", script, restartPolicy="Always", envFrom=source))
+    await wait_pod(kube, "alone", running)
+    await until(lambda: log_of(platform, made))
+    platform.kill("apiserver")
+    try:
+        os.kill(main_process(platform.home, made["metadata"]["uid"], "main") or -1, signal.SIGKILL)
+        await until(lambda: log_of(platform, made, "prev.log") and log_of(platform, made) == "green\nup\n")
+    finally:
+        platform.start("apiserver")
+    await kube.wait_ready()
+    await wait_pod(kube, "alone", lambda pod: running(pod) and main_status(pod)["restartCount"] == 1)
+
+
 async def test_a_stop_that_began_is_finished_by_the_next_kubelet(platform: Cluster, kube: Kube) -> None:
     made = await kube.create("pods", pod("stopping", DEAF, terminationGracePeriodSeconds=60))
     await until(lambda: log_of(platform, made))

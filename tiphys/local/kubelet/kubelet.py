@@ -44,7 +44,8 @@ class Kubelet:
             await self._pods.synced()
             await self._remove_strays()
             self._started = True
-            for pod in list(self._pods.objects.values()):
+            # Those that ran before come first: they have addresses, which no new pod may be given.
+            for pod in sorted(self._pods.objects.values(), key=self._is_new):
                 self._changed("ADDED", pod)
             log.info("kubelet is running", extra={"nodes": len(self._nodes), "pods": len(self._workers)})
             await asyncio.gather(*background)
@@ -65,6 +66,9 @@ class Kubelet:
             worker.update(pod)
         elif pod["spec"].get("nodeName") in self._nodes:
             self._begin(pod)
+
+    def _is_new(self, pod: dict[str, Any]) -> bool:
+        return not self._settings.pod_folder(pod["metadata"]["uid"]).exists()
 
     def _begin(self, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from tiphys.local.client import ApiError, Kube, NotFound
+from tiphys.local.client import ApiError, Kube, NotFound, Unreachable
 from tiphys.local.kubelet import images
 from tiphys.local.kubelet.addresses import Addresses, node_number
 from tiphys.local.kubelet.container import Container, Deadline, PodView
@@ -29,6 +29,9 @@ from tiphys.local.settings import Settings
 log = logging.getLogger(__name__)
 
 SLOW_START_SECONDS = 0.2
+CACHED_SECONDS = 1.0
+"""How long to wait for the newest state of a ConfigMap or Secret of which an older one is known."""
+
 FINISHED = ("Succeeded", "Failed")
 
 
@@ -52,6 +55,7 @@ class PodWorker:
         self._final: str | None = None
         self._events: set[asyncio.Task[None]] = set()
         self._inputs = asyncio.Lock()
+        self._fetched: dict[Reference, dict[str, Any]] = {}
         self._finished_before = (pod.get("status") or {}).get("phase") in FINISHED
         (self._folder / "root").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.file = PodFile.load(self._folder, pod)
@@ -188,10 +192,19 @@ class PodWorker:
 
     async def _fetch(self, wanted: set[Reference]) -> dict[Reference, dict[str, Any]]:
         async def one(reference: Reference) -> dict[str, Any] | None:
+            known = self._fetched.get(reference)
             try:
-                return await self._kube.get(reference[0], reference[1], self.key[0])
+                async with asyncio.timeout(CACHED_SECONDS if known else None):
+                    found = await self._kube.get(reference[0], reference[1], self.key[0])
             except NotFound:
+                self._fetched.pop(reference, None)
                 return None
+            except (Unreachable, TimeoutError):
+                if known is None:
+                    raise
+                return known  # a container is restarted also while the API server is away
+            self._fetched[reference] = found
+            return found
 
         ordered = sorted(wanted)
         objects = await asyncio.gather(*(one(reference) for reference in ordered))
