@@ -95,7 +95,11 @@ class Facts:
 def judge_facts(facts: Facts) -> list[Finding]:
     """Return all findings, the good ones too, in the order in which one would look at a cluster."""
     found = [*_members(facts), *_operator(facts), *_routers(facts), *_replication(facts), *_tables(facts)]
-    return found + [Finding("pods", WARNING, seen, "part of the cluster is not running") for seen in facts.pods]
+    return found + [_pod(seen) for seen in facts.pods]
+
+
+def _pod(seen: str) -> Finding:
+    return Finding("pods", WARNING, seen, "part of the cluster is not running", "kubectl describe that pod")
 
 
 def health(findings: Sequence[Finding]) -> str:

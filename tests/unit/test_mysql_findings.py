@@ -1,0 +1,110 @@
+"""What check-cluster makes of what it has seen: pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from steps.mysql.findings import Facts, Finding, Queues, Route, health, judge_facts
+from steps.mysql.topology import Member, Topology
+
+
+def topology(*states: str, expected: int | None = None, version: str = "9.7.4") -> Topology:
+    members = tuple(
+        Member(f"u{i}", f"demo-{i}", 3306, state, "PRIMARY" if i == 0 else "SECONDARY", "9.7.4", f"demo-{i}")
+        for i, state in enumerate(states)
+    )
+    members = (*members[:-1], replace(members[-1], version=version))
+    primary = members[0] if members[0].state == "ONLINE" else None
+    return Topology("demo", expected or len(states), members, primary, True)
+
+
+WHOLE = topology("ONLINE", "ONLINE", "ONLINE")
+GOOD = Facts(
+    "demo",
+    "ONLINE",
+    3,
+    WHOLE,
+    2,
+    2,
+    writes=Route("u0"),
+    reads=Route("u1"),
+    queues={"demo-0": Queues(0, 0), "demo-1": Queues(0, 3)},
+    keyless=[],
+    errant={},
+)
+
+
+def bad(facts: Facts) -> dict[str, Finding]:
+    return {finding.check: finding for finding in judge_facts(facts) if finding.severity != "ok"}
+
+
+def test_a_good_cluster_has_only_good_findings() -> None:
+    assert bad(GOOD) == {} and health(judge_facts(GOOD)) == "ok"
+    assert len(judge_facts(GOOD)) == 9, "good findings say what was checked"
+
+
+def test_every_bad_finding_says_what_it_means_and_what_to_do() -> None:
+    worst = replace(
+        GOOD,
+        topology=topology("UNREACHABLE", "ONLINE", "ONLINE", expected=4, version="9.8.0"),
+        operator_status="ONLINE_PARTIAL",
+        routers_ready=0,
+        writes=Route(error="refused"),
+        reads=Route("u9"),
+        queues={"demo-1": Queues(5000, 1)},
+        keyless=["a.b"],
+        errant={"demo-2": "x:1"},
+    )
+    found = bad(worst)
+    assert len(found) == 11
+    assert all(finding.means and finding.run for finding in found.values())
+
+
+def test_no_quorum_is_critical_and_says_who_does_not_answer() -> None:
+    lost = replace(GOOD, topology=Topology("demo", 3, unreachable={"demo-0": "refused"}), writes=Route(), reads=Route())
+    assert bad(lost)["quorum"].severity == "critical" and "demo-0: refused" in bad(lost)["quorum"].seen
+
+
+def test_a_missing_member_is_critical_only_when_the_next_failure_is_an_outage() -> None:
+    two = replace(GOOD, topology=topology("ONLINE", "ONLINE", "UNREACHABLE"), operator_online=2, operator_status="X")
+    assert bad(two)["members"].severity == "critical"
+    four = replace(GOOD, topology=topology(*["ONLINE"] * 4, "UNREACHABLE"), operator_online=4, operator_status="X")
+    assert bad(four)["members"].severity == "warning" and "survives 1 more" in bad(four)["members"].means
+
+
+def test_the_operator_is_held_against_the_members() -> None:
+    stale = replace(GOOD, topology=topology("ONLINE", "ONLINE", "UNREACHABLE"))
+    assert bad(stale)["operator"].severity == "warning"
+    assert "2/3 ONLINE" in bad(stale)["operator"].seen
+
+
+def test_where_the_routers_lead() -> None:
+    swapped = replace(GOOD, writes=Route("u1"), reads=Route("u0"))
+    assert bad(swapped)["writes"].severity == "critical" and "lead to demo-1" in bad(swapped)["writes"].seen
+    assert bad(swapped)["reads"].severity == "warning"
+    single = replace(GOOD, topology=topology("ONLINE"), operator_online=1, reads=Route("u0"))
+    assert "reads" not in bad(single), "with no secondary, reads go to the primary"
+    none = replace(GOOD, routers_wanted=0, routers_ready=0, writes=None, reads=None)
+    assert bad(none) == {}
+
+
+def test_routers_that_lack() -> None:
+    assert bad(replace(GOOD, routers_ready=1))["routers"].severity == "warning"
+    assert bad(replace(GOOD, routers_ready=0))["routers"].severity == "critical"
+
+
+def test_even_counts_lag_keys_errant_transactions_and_pods() -> None:
+    even = replace(GOOD, topology=topology(*["ONLINE"] * 4), operator_online=4)
+    assert bad(even)["member count"].run == "scale-cluster with servers=5"
+    assert bad(replace(GOOD, queues={"demo-1": Queues(600, 600)}))["lag"].severity == "warning"
+    many = [f"s.t{n}" for n in range(8)]
+    assert "s.t4 and 3 more" in bad(replace(GOOD, keyless=many))["primary keys"].seen
+    assert bad(replace(GOOD, errant={"demo-1": "x:1-3"}))["errant transactions"].severity == "critical"
+    held = bad(replace(GOOD, pods=["pod demo-1 waits"]))["pods"]
+    assert held.severity == "warning" and held.run
+
+
+def test_what_could_not_be_read_is_not_called_good() -> None:
+    unread = replace(GOOD, keyless=None, errant=None, queues={})
+    names = {finding.check for finding in judge_facts(unread)}
+    assert not names & {"primary keys", "errant transactions", "lag"}
