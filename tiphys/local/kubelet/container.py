@@ -115,6 +115,8 @@ class Container:
 
     async def run(self) -> int | None:
         """Run the container until it has ended for good; return its exit code (None: it never began)."""
+        if self.record.container_id and not self.record.terminated and not self._process:
+            await self._undo_unbegun()
         if not self.record.container_id and not await self._start():
             return None
         while True:
@@ -204,6 +206,16 @@ class Container:
         if any(self._spec.get(kind) for kind in ("startupProbe", "readinessProbe", "livenessProbe")):
             self._probes = asyncio.create_task(self._probe(delay=not adopted))
         self._view.changed()
+
+    async def _undo_unbegun(self) -> None:
+        """Forget a run that the kubelet before this one noted but did not come to start."""
+        identity = self.record.container_id
+        if ContainerProcess.began(self._base, identity):
+            return
+        # Its shim may be on the way this very moment: end it, then look again.
+        await ContainerProcess(self._base, identity, 0, self.record.started_at).clean()
+        if not ContainerProcess.began(self._base, identity):
+            self.record.undo()
 
     async def _until_ended(self) -> None:
         process = self._process

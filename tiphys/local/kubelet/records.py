@@ -59,6 +59,13 @@ class Record:
         self.container_id, self.started_at, self.terminated = container_id, now, None
         self.save()
 
+    def undo(self) -> None:
+        """Take back `begin`: the kubelet ended before the run could start."""
+        self.restarts -= 1 if self.last else 0
+        self.container_id = (self.last or {}).get("containerID", "")
+        self.terminated = self.last
+        self.save()
+
     def end(self, ended: Exit, reason: str = "", message: str = "") -> None:
         """Note how the run ended, and from when on the container may be started again."""
         unknown = "" if ended.known else "ContainerStatusUnknown"

@@ -13,6 +13,7 @@ import secrets
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,15 +136,20 @@ class ContainerProcess:
         return process
 
     @classmethod
+    def began(cls, base: Path, container_id: str) -> bool:
+        """Whether the run's program may have started: the shim tells who it is before that."""
+        try:
+            return Path(f"{base}.shim").read_text().partition("\n")[0] == container_id
+        except FileNotFoundError:
+            return False
+
+    @classmethod
     def past_exit(cls, base: Path, container_id: str) -> Exit:
         """Return how a run ended that is not alive any more."""
-        try:
-            recorded = Path(f"{base}.shim").read_text().splitlines()[0]
-            file = Path(f"{base}.exit")
-            if recorded == container_id:
+        file = Path(f"{base}.exit")
+        with suppress(FileNotFoundError, ValueError):
+            if cls.began(base, container_id):
                 return Exit(int(file.read_text()), file.stat().st_mtime)
-        except (FileNotFoundError, ValueError, IndexError):
-            pass
         return Exit(UNKNOWN_EXIT, time.time(), known=False)
 
     async def wait(self) -> Exit:
