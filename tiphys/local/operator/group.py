@@ -14,7 +14,7 @@ from tiphys.local.operator.sql import Session, SqlError
 START_SECONDS = 120
 """START GROUP_REPLICATION waits for the group; MySQL itself gives up after a minute."""
 
-CLONE_BYTES = 128 * 1024 * 1024
+CLONE_BYTES = 256 * 1024 * 1024
 """An empty member of a group with more data than this copies a peer's files instead of applying its log."""
 
 _NEVER = 9223372036854775807
@@ -84,6 +84,11 @@ def join(address: str, admin: Account, recovery: Account, seeds: Sequence[str], 
         if state in ("ONLINE", "RECOVERING"):
             return
         if state == "ERROR":
+            ((copying,),) = session.rows(
+                "SELECT COUNT(*) FROM performance_schema.clone_status WHERE state = 'In Progress'"
+            )
+            if copying:
+                return  # it left the group for that, and restarts when it is done
             session.run("STOP GROUP_REPLICATION")
         _prepare(session, recovery, seeds)
         session.rows("SET GLOBAL group_replication_clone_threshold=%s", (1 if clone else _NEVER,))

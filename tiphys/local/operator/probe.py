@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from mysql.connector.errors import ReadTimeoutError
 
@@ -13,6 +14,9 @@ from tiphys.local.operator.gtid import GtidSet
 from tiphys.local.operator.member import Peer, View
 from tiphys.local.operator.metadata import SCHEMA, Contents, Instance, RouterInstance
 from tiphys.local.operator.sql import Session, SqlError
+
+ANSWER_SECONDS = 1.5
+"""How long a look waits for answers. A server on a busy laptop needs some 5 ms; nobody waits for a frozen one."""
 
 _SELF = """
 SELECT @@server_uuid, SUBSTRING_INDEX(VERSION(), '-', 1), @@GLOBAL.gtid_executed,
@@ -88,19 +92,29 @@ class Prober:
     def __init__(self, threads: ThreadPoolExecutor):
         self._threads = threads
         self._sessions: dict[str, Session] = {}
+        self._asked: dict[str, asyncio.Future[View | None]] = {}
 
     async def ask_all(self, addresses: Mapping[str, str], admin: Account) -> dict[str, View | None]:
-        """Ask the servers of these pods (uid to address) at once; None for one that did not answer.
+        """Ask the servers of these pods (uid to address) at once; None for one that did not answer in time.
 
-        Takes no longer than the slowest answer allowed, however many servers are dead.
+        A server that hangs keeps its thread busy until its session's limits are over, and is not asked again
+        before; the others are not held up by it.
         """
-        for uid in [uid for uid in self._sessions if uid not in addresses]:
+        for uid in [uid for uid in self._sessions if uid not in addresses and uid not in self._asked]:
             self._sessions.pop(uid).close()
         loop = asyncio.get_running_loop()
-        asked = [
-            loop.run_in_executor(self._threads, self._ask, uid, address, admin) for uid, address in addresses.items()
-        ]
-        return dict(zip(addresses, await asyncio.gather(*asked), strict=True))
+        asked: dict[str, asyncio.Future[View | None]] = {}
+        for uid, address in addresses.items():
+            if uid not in self._asked:
+                asked[uid] = loop.run_in_executor(self._threads, self._ask, uid, address, admin)
+                self._asked[uid] = asked[uid]
+                asked[uid].add_done_callback(partial(self._answered, uid))
+        if asked:
+            await asyncio.wait(asked.values(), timeout=ANSWER_SECONDS)
+        return {uid: asked[uid].result() if uid in asked and asked[uid].done() else None for uid in addresses}
+
+    def _answered(self, uid: str, _answer: asyncio.Future[View | None]) -> None:
+        del self._asked[uid]
 
     def _ask(self, uid: str, address: str, admin: Account) -> View | None:
         # A kept connection may belong to a process that is gone: then one fresh attempt is made. A server that
