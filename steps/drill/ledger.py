@@ -1,9 +1,10 @@
 """The write ledger: clients that write unique ids (and read) through the Router, each on a connection of its own.
 
 A client makes one attempt every interval. It connects again within an attempt where it has no connection, so that the
-time a reconnect takes belongs to the attempt that needed it. A write that nobody answers is given up after
-`ANSWER_SECONDS`, as an application with a sensible timeout would do; an answer before that counts with its true time,
-however late it is.
+time a reconnect takes belongs to the attempt that needed it. A write that nobody answers is in doubt after
+`ANSWER_SECONDS`, and the client goes on with a new connection, as an application with a sensible timeout would do. The
+old connection is still listened to for `LATE_SECONDS`: an answer that comes late is recorded with its true time, so
+that no write is in doubt without need.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mysql.connector
+from mysql.connector.errors import ReadTimeoutError
 
 from steps.drill.attempts import Attempt, Outcome, outcome_of_error
 from steps.drill.clock import Clock
@@ -24,6 +26,8 @@ CONNECT_SECONDS = 1
 """Limit for each step of connecting."""
 ANSWER_SECONDS = 2
 """Limit for the answer to one statement."""
+LATE_SECONDS = 30
+"""How long a late answer is listened for."""
 LAST_CALL_SECONDS = 0.5
 """How long the end of the measuring waits for attempts that are under way; those still open then stay open."""
 
@@ -75,6 +79,7 @@ class Client(threading.Thread):
         self._connection: Any = None
         self._server = ""
         self._under_way: tuple[int, float] | None = None
+        self._late: list[Any] = []
 
     def run(self) -> None:
         """Make attempts until stopped."""
@@ -90,6 +95,8 @@ class Client(threading.Thread):
             self.record.died = f"{type(error).__name__}: {error}"
         finally:
             self._drop()
+            for connection in self._late:
+                connection.shutdown()
 
     def stop(self) -> None:
         """Ask the client to end after the attempt that is under way."""
@@ -114,7 +121,7 @@ class Client(threading.Thread):
     def _attempt(self, sequence: int) -> None:
         start = self._clock()
         self._under_way = (sequence, start)
-        connected, sent = None, False
+        connected, sent, unanswered = None, False, None
         outcome, code = Outcome.ACKNOWLEDGED, 0
         try:
             if self._connection is None or _was_closed(self._connection):
@@ -132,13 +139,35 @@ class Client(threading.Thread):
             outcome = outcome_of_error(code, sent=sent, from_server=from_server)
             if self.record.kind == "read":
                 outcome = Outcome.REFUSED  # a read changes nothing, so nothing is in doubt
+            late = sent and isinstance(error, ReadTimeoutError)
+            unanswered = self._connection if late else None
+            if late:
+                self._connection = None
             # A server that answers "read only" is not the one to write to: look for another.
             self._drop()
         end = self._clock()
         self.record.attempts.append(Attempt(sequence, start, end, outcome, code, self._server, connected))
         self._under_way = None
+        if unanswered is not None:
+            self._late.append(unanswered)
+            threading.Thread(target=self._listen, args=(unanswered, sequence), daemon=True).start()
         if self._connection is None:
             self._server = ""
+
+    def _listen(self, connection: Any, sequence: int) -> None:
+        """Wait for the answer to a statement that has been given up, and correct its record when it comes."""
+        outcome, code = Outcome.ACKNOWLEDGED, 0
+        try:
+            connection._handle_result(connection._socket.recv(LATE_SECONDS))
+        except (mysql.connector.Error, OSError, AttributeError) as error:
+            code = getattr(error, "errno", None) or -1
+            outcome = outcome_of_error(code, sent=True, from_server=getattr(error, "sqlstate", None) is not None)
+        finally:
+            connection.shutdown()
+        end = self._clock()
+        if outcome is not Outcome.IN_DOUBT and not self._stopped.is_set():
+            known = self.record.attempts[sequence]
+            self.record.attempts[sequence] = known._replace(end=end, outcome=outcome, code=code)
 
     def _connect(self) -> None:
         endpoint = self._endpoint

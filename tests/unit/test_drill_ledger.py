@@ -15,7 +15,7 @@ from mysql_group import ROOT, Server
 from steps.drill import rows
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Clock, Heartbeat
-from steps.drill.ledger import ClientRecord, Endpoint, Ledger
+from steps.drill.ledger import ANSWER_SECONDS, ClientRecord, Endpoint, Ledger
 from steps.drill.outages import downtime
 from steps.mysql.connection import close
 from tiphys.local import mysql_packages
@@ -107,6 +107,34 @@ def test_a_server_that_is_frozen_is_an_outage_of_that_length(server: Server, con
     late = [a for record in records for a in record.attempts if a.latency is not None and a.latency > 0.8]
     assert late and all(a.outcome is Outcome.ACKNOWLEDGED for a in late)
     assert writes(records, Outcome.ACKNOWLEDGED) == rows.ids(connection, "frozen")
+
+
+def test_an_answer_after_the_timeout_counts_with_its_true_time(server: Server, connection: Any) -> None:
+    rows.prepare(connection, "late")
+    clock = Clock()
+    clients = ledger("late", clock, writers=2, readers=0)
+    clients.start()
+    time.sleep(0.5)
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGSTOP)
+    frozen_at = clock()
+    try:
+        time.sleep(ANSWER_SECONDS + 0.6)
+        given_up = [a for attempts in clients.attempts("write") for a in attempts if a.outcome is Outcome.IN_DOUBT]
+    finally:
+        thawed_at = clock()
+        os.kill(server.process.pid, signal.SIGCONT)
+    time.sleep(0.7)
+    until = clock()
+    records = clients.stop()
+    assert len(given_up) == 2, "after the timeout a write is in doubt"
+    late = [a for record in records for a in record.attempts if a.latency is not None and a.latency > ANSWER_SECONDS]
+    assert len([a for a in late if a.outcome is Outcome.ACKNOWLEDGED]) == 2
+    assert not writes(records, Outcome.IN_DOUBT)
+    assert downtime(acknowledged(records), 0.0, frozen_at, until).longest == pytest.approx(
+        thawed_at - frozen_at, abs=0.1
+    )
+    assert writes(records, Outcome.ACKNOWLEDGED) == rows.ids(connection, "late")
 
 
 def test_an_outage_that_has_not_ended_counts_up_to_the_end(server: Server, connection: Any) -> None:
