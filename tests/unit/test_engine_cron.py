@@ -110,6 +110,7 @@ def test_history_limits_keep_the_newest() -> None:
         ({"timezone": "Mars/Base"}, "spec.timezone"),
         ({"schedules": []}, "spec.schedules"),
         ({"when": "x"}, "spec.when: not supported"),
+        ({"startingDeadlineSeconds": "60"}, "spec.startingDeadlineSeconds: a whole number was expected"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_the_status(spec: dict[str, Any], says: str) -> None:

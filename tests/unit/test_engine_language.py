@@ -121,6 +121,11 @@ def template(**fields: object) -> dict[str, object]:
         ({"steps": [[{"name": "s", "template": "a", "hooks": {}}]]}, "spec.templates[0].steps[0][0].hooks: "),
         ({"container": {}, "suspend": {}}, "exactly one of"),
         ({}, "exactly one of"),
+        ({"steps": [[{"template": "a"}]]}, "spec.templates[0].steps[0][0].name: missing"),
+        ({"steps": [[{"name": "s"}]]}, "spec.templates[0].steps[0][0]: exactly one of template and templateRef"),
+        ({"steps": {"name": "s"}}, "spec.templates[0].steps: a list was expected"),
+        ({"container": "image"}, "spec.templates[0].container: a map was expected"),
+        ({"container": {}, "inputs": {"parameters": [{"name": 5}]}}, "inputs.parameters[0].name: a text was expected"),
         ({"suspend": {}, "timeout": "3s"}, "spec.templates[0].timeout: only a container"),
         ({"container": {}, "outputs": {"artifacts": [{"name": "f", "path": "/f"}]}}, "outputs.artifacts[0].archive"),
         (

@@ -193,6 +193,11 @@ class Engine:
             self._missed, self._read = set(), read
             try:
                 outcome = advance(workflow, views, now, self._lookup(key[0]), self.locks)
+            except Exception as error:
+                # A fault of ours: as in Argo it ends this workflow, and is not met again and again.
+                log.exception("a pass failed", extra={"workflow": "/".join(key)})
+                await self._reject(workflow, f"the local engine failed at this workflow: {error!r}; see its log")
+                return Outcome(workflow)
             finally:
                 self._read = {}
             missed = self._missed - tried

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 
-from tiphys.local.engine.execute import workflow_deadline
-from tiphys.local.engine.model import OUTPUTS, Json, PodView, fulfilled, parse_time, text_of
+from tiphys.local.engine.execute import fill_supplied, workflow_deadline
+from tiphys.local.engine.model import OUTPUTS, Json, PodView, SpecError, fulfilled, parse_time, text_of
 from tiphys.local.engine.run import Run
 
 DEADLINE_MARGIN = timedelta(seconds=2)
@@ -17,7 +18,7 @@ def observe(run: Run) -> None:
     """Bring the nodes up to what their pods show, and stop the pods that must not go on."""
     for node in list(run.nodes.values()):
         if node["type"] == "Suspend" and fulfilled(node):
-            run.export(node)
+            _after_resume(run, node)
         if node["type"] != "Pod":
             continue
         view = run.pods.get(node["id"])
@@ -30,6 +31,15 @@ def observe(run: Run) -> None:
         elif node["phase"] == "Running":
             run.mark(node, "Error", "pod deleted")
     _end_without_pods(run)
+
+
+def _after_resume(run: Run, node: Json) -> None:
+    """Complete a suspended node that somebody resumed: its end, and the defaults of what was not supplied."""
+    if node["phase"] == "Succeeded" and not node.get("finishedAt"):
+        run.mark(node, "Succeeded")
+        with suppress(SpecError):  # without a default the output is just not there
+            fill_supplied(node)
+    run.export(node)
 
 
 def settled(run: Run) -> bool:

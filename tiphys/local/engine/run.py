@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from tiphys.local.engine.model import (
 )
 from tiphys.local.engine.scope import Variables
 from tiphys.local.engine.spec import Lookup, find_template
-from tiphys.local.engine.supported import check_spec
+from tiphys.local.engine.supported import check_spec, without_nulls
 
 
 class NodeError(Exception):
@@ -217,7 +216,7 @@ class Run:
                     raise SpecError("; ".join(faults))
                 for item in other.get("templates") or []:
                     if item["name"] == name:
-                        stored[key] = copy.deepcopy(item)
+                        stored[key] = without_nulls(item)
             found = stored.get(key)
         if found is None:
             raise SpecError(f"template {name!r} not found in {context or 'the workflow'}")

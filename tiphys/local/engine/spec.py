@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tiphys.local.engine.model import Json, SpecError, merged, text_of
-from tiphys.local.engine.supported import check_spec
+from tiphys.local.engine.supported import check_spec, without_nulls
 
 Lookup = Callable[[str, str], Json | None]
 """``lookup(kind, name)``: a WorkflowTemplate or ConfigMap of the workflow's namespace, or a ClusterWorkflowTemplate."""
@@ -32,6 +32,7 @@ def execution_spec(workflow: Json, lookup: Lookup) -> Json:
         spec = laid
     if faults:
         raise SpecError("; ".join(faults))
+    spec = without_nulls(spec)
     names = [template["name"] for template in spec.get("templates") or []]
     if not spec.get("entrypoint"):
         raise SpecError("spec.entrypoint: missing; name the template to start with")

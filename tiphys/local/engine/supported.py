@@ -28,42 +28,49 @@ IGNORED = {
 ANY: Any = object()
 """Marks a field that is taken as it is, whatever it holds."""
 
+NAME: Any = object()
+"""Marks a text that has to be there."""
+
+TEXT: Any = object()
+"""Marks a text that may be there."""
+
+NUMBER: Any = object()
+"""Marks a whole number that may be there."""
+
 _METADATA = {"labels": ANY, "annotations": ANY}
-_LOCKS = {
-    "mutexes": [{"name": ANY, "namespace": ANY}],
-    "semaphores": [{"configMapKeyRef": {"name": ANY, "key": ANY}, "namespace": ANY}],
-}
+_SEMAPHORE = {"configMapKeyRef": {"name": NAME, "key": NAME}, "namespace": ANY}
+_LOCKS = {"mutexes": [{"name": NAME, "namespace": ANY}], "semaphores": [_SEMAPHORE]}
 _ARTIFACT = {
-    "name": ANY,
-    "path": ANY,
-    "from": ANY,
+    "name": NAME,
+    "path": TEXT,
+    "from": TEXT,
     "optional": ANY,
-    "globalName": ANY,
+    "globalName": TEXT,
     "mode": ANY,
     "s3": {"key": ANY, "bucket": ANY},
     "archive": {"none": ANY},
 }
-_VALUE_FROM = {"configMapKeyRef": {"name": ANY, "key": ANY}, "default": ANY}
-_ARGUMENT = {"name": ANY, "value": ANY, "valueFrom": _VALUE_FROM, "enum": ANY, "description": ANY, "default": ANY}
+_VALUE_FROM = {"configMapKeyRef": {"name": NAME, "key": NAME}, "default": ANY}
+_ARGUMENT = {"name": NAME, "value": ANY, "valueFrom": _VALUE_FROM, "enum": ANY, "description": ANY, "default": ANY}
 _ARGUMENTS = {"parameters": [_ARGUMENT], "artifacts": [_ARTIFACT]}
 _OUTPUT = {
-    "name": ANY,
-    "globalName": ANY,
+    "name": NAME,
+    "globalName": TEXT,
     "description": ANY,
     "default": ANY,
     "value": ANY,
-    "valueFrom": {"path": ANY, "default": ANY, "supplied": ANY, "parameter": ANY, "expression": ANY},
+    "valueFrom": {"path": TEXT, "default": ANY, "supplied": ANY, "parameter": TEXT, "expression": TEXT},
 }
 _RETRY = {
     "limit": ANY,
-    "retryPolicy": ANY,
-    "expression": ANY,
+    "retryPolicy": TEXT,
+    "expression": TEXT,
     "backoff": {"duration": ANY, "factor": ANY, "maxDuration": ANY, "cap": ANY},
 }
-_TEMPLATE_REF = {"name": ANY, "template": ANY, "clusterScope": ANY}
+_TEMPLATE_REF = {"name": NAME, "template": NAME, "clusterScope": ANY}
 _STEP = {
-    "name": ANY,
-    "template": ANY,
+    "name": NAME,
+    "template": TEXT,
     "templateRef": _TEMPLATE_REF,
     "arguments": _ARGUMENTS,
     "when": ANY,
@@ -87,7 +94,7 @@ _CONTAINER = {
     "terminationMessagePolicy": ANY,
 }
 _TEMPLATE = {
-    "name": ANY,
+    "name": NAME,
     "inputs": {"parameters": [_ARGUMENT], "artifacts": [_ARTIFACT]},
     "outputs": {"parameters": [_OUTPUT], "artifacts": [_ARTIFACT]},
     "container": _CONTAINER,
@@ -106,14 +113,14 @@ _TEMPLATE = {
     "serviceAccountName": ANY,
 }
 _SPEC = {
-    "workflowTemplateRef": {"name": ANY, "clusterScope": ANY},
-    "entrypoint": ANY,
+    "workflowTemplateRef": {"name": NAME, "clusterScope": ANY},
+    "entrypoint": TEXT,
     "arguments": _ARGUMENTS,
     "templates": [_TEMPLATE],
-    "templateDefaults": _TEMPLATE,
+    "templateDefaults": {**_TEMPLATE, "name": ANY},
     "serviceAccountName": ANY,
-    "onExit": ANY,
-    "hooks": {"exit": {"template": ANY, "templateRef": _TEMPLATE_REF, "arguments": _ARGUMENTS}},
+    "onExit": TEXT,
+    "hooks": {"exit": {"template": TEXT, "templateRef": _TEMPLATE_REF, "arguments": _ARGUMENTS}},
     "activeDeadlineSeconds": ANY,
     "parallelism": ANY,
     "priority": ANY,
@@ -122,7 +129,7 @@ _SPEC = {
     "nodeSelector": ANY,
     "affinity": ANY,
     "tolerations": ANY,
-    "shutdown": ANY,
+    "shutdown": TEXT,
     "suspend": ANY,
     "workflowMetadata": _METADATA,
     "podMetadata": _METADATA,
@@ -130,13 +137,13 @@ _SPEC = {
     "artifactRepositoryRef": {"configMap": ANY, "key": ANY},
 }
 _CRON = {
-    "schedules": ANY,
-    "timezone": ANY,
-    "startingDeadlineSeconds": ANY,
-    "concurrencyPolicy": ANY,
+    "schedules": [TEXT],
+    "timezone": TEXT,
+    "startingDeadlineSeconds": NUMBER,
+    "concurrencyPolicy": TEXT,
     "suspend": ANY,
-    "successfulJobsHistoryLimit": ANY,
-    "failedJobsHistoryLimit": ANY,
+    "successfulJobsHistoryLimit": NUMBER,
+    "failedJobsHistoryLimit": NUMBER,
     "workflowSpec": _SPEC,
     "workflowMetadata": {**_METADATA, "finalizers": None},
 }
@@ -144,17 +151,35 @@ _KINDS = ("container", "steps", "suspend")
 _REASON = "not supported by the local engine"
 
 
+def without_nulls(value: Any) -> Any:
+    """Return any JSON without the fields that are null: to Kubernetes they are not there."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def _walk(value: Any, known: Any, path: str) -> list[str]:
     """Return a line for each field of `value` that `known` does not have."""
+    if known is NAME:
+        return [] if isinstance(value, str) and value else [f"{path}: a text was expected, found {value!r}"]
     if known is ANY or value is None:
         return []
+    if known is TEXT:
+        return [] if isinstance(value, str) else [f"{path}: a text was expected, found {value!r}"]
+    if known is NUMBER:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return [] if whole else [f"{path}: a whole number was expected, found {value!r}"]
     if isinstance(known, list):
         if not isinstance(value, list):
             return [f"{path}: a list was expected, found {type(value).__name__}"]
+        if None in value:
+            return [f"{path}[{value.index(None)}]: is empty"]
         return [fault for at, item in enumerate(value) for fault in _walk(item, known[0], f"{path}[{at}]")]
     if not isinstance(value, dict):
         return [f"{path}: a map was expected, found {type(value).__name__}"]
-    faults = []
+    faults = [f"{path}.{key}: missing" for key, kind in known.items() if kind is NAME and value.get(key) is None]
+    if known is _SEMAPHORE and not value.get("configMapKeyRef"):
+        faults.append(f"{path}.configMapKeyRef: missing")
     for key, item in value.items():
         if key in IGNORED:
             continue
@@ -174,6 +199,7 @@ def check_spec(spec: Json, path: str = "spec", whole: bool = True) -> list[str]:
         whole: whether the templates have to be there.
     """
     faults = _walk(spec, _SPEC, path)
+    spec = without_nulls(spec)
     if faults:
         return faults
     if whole and not spec.get("templates"):
@@ -181,9 +207,6 @@ def check_spec(spec: Json, path: str = "spec", whole: bool = True) -> list[str]:
     names: set[str] = set()
     for at, template in enumerate(spec.get("templates") or []):
         where = f"{path}.templates[{at}]"
-        if not isinstance(template.get("name"), str):
-            faults.append(f"{where}.name: missing")
-            continue
         if template["name"] in names:
             faults.append(f"{where}.name: {template['name']!r} is there twice")
         names.add(template["name"])
@@ -211,6 +234,10 @@ def _check_template(template: Json, path: str) -> list[str]:
     for at, item in enumerate(outputs.get("parameters") or []):
         if not isinstance(item.get("valueFrom"), dict):
             faults.append(f"{path}.outputs.parameters[{at}].valueFrom: missing")
+    for group, steps in enumerate(template.get("steps") or []):
+        for at, step in enumerate(steps):
+            if bool(step.get("template")) == bool(step.get("templateRef")):
+                faults.append(f"{path}.steps[{group}][{at}]: exactly one of template and templateRef was expected")
     for name in references(template.get("steps")):
         if name.endswith(".outputs.result"):
             faults.append(f"{path}.steps: {{{{{name}}}}} is {_REASON}; write the value into an output parameter")
