@@ -6,14 +6,21 @@ import asyncio
 import base64
 import http.client
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from platform_help import eventually
 
 from eventsources.runbooks import event_source
 from eventsources.triggerable import Runbook
 from sensors.runbooks import sensor
 from steps.parameters import CLUSTER_NAME, Parameter
 from tiphys.local.client import Kube
+from tiphys.local.settings import Settings
 
 TOKEN = "secret-of-the-test"
 DRILL = Runbook(
@@ -130,3 +137,32 @@ def call(
         return Answer(answer.status, dict(answer.getheaders()), answer.read())
     finally:
         connection.close()
+
+
+def start_gateway(settings: Settings) -> subprocess.Popen[bytes]:
+    """Start the gateway and wait until it knows its endpoints.
+
+    Not with `platform_help.running`: it would end with whatever else carries the platform's mark.
+    """
+    with (settings.home / "gateway.log").open("ab") as output:
+        command = [sys.executable, "-m", "tiphys.local.events", "--home", str(settings.home)]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    eventually(lambda: _knows_its_endpoints(settings), 30)
+    return process
+
+
+def _knows_its_endpoints(settings: Settings) -> bool:
+    try:
+        return call(settings.webhook_port, "/test-drill", method="GET").status == 405
+    except OSError:
+        return False
+
+
+@contextmanager
+def running_gateway(settings: Settings) -> Iterator[None]:
+    process = start_gateway(settings)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(15)

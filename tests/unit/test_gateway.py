@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gateway_help import DRILL, TOKEN, call, create, in_kube, objects, secret, workflows
+from gateway_help import DRILL, TOKEN, call, create, in_kube, objects, running_gateway, secret, start_gateway, workflows
 from platform_help import eventually, new_home, running
 
 from tiphys.local.client import Kube
@@ -25,39 +25,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         create(settings.home, objects())
         with running_gateway(settings):
             yield settings
-
-
-def running_gateway(settings: Settings):
-    return _Gateway(settings)
-
-
-class _Gateway:
-    """The gateway as a process, ready to answer."""
-
-    def __init__(self, settings: Settings):
-        self.settings = settings
-
-    def __enter__(self):
-        import subprocess
-        import sys
-
-        with (self.settings.home / "gateway.log").open("ab") as log:
-            command = [sys.executable, "-m", "tiphys.local.events", "--home", str(self.settings.home)]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        eventually(lambda: answers(self.settings), 20)
-        return self.process
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.process.wait(15)
-
-
-def answers(settings: Settings) -> bool:
-    try:
-        return call(settings.webhook_port, PATH, method="GET").status == 405
-    except OSError:
-        return False
 
 
 def test_an_accepted_post_becomes_a_workflow_with_the_templates_defaults(platform: Settings) -> None:
@@ -224,9 +191,7 @@ def test_an_accepted_event_survives_kill_9_while_the_api_server_is_away(tmp_path
     settings = new_home(tmp_path / "home")
     with running("tiphys.local.apiserver", settings):
         create(settings.home, objects())
-        # Not `running`: that would end the gateway with the API server, both carry the platform's mark.
-        gateway = running_gateway(settings)
-        first = gateway.__enter__()
+        first = start_gateway(settings)
     try:
         with ThreadPoolExecutor(8) as pool:
             got = list(pool.map(lambda n: call(settings.webhook_port, PATH, {"cluster": f"c{n}"}), range(8)))

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from gateway_help import DRILL, create, in_kube, objects, secret, template, workflows
-from platform_help import eventually, new_home, running
+from gateway_help import DRILL, create, in_kube, objects, running_gateway, secret, template, workflows
+from platform_help import new_home, running
 
 from tiphys.cli import cli
 from tiphys.local.client import Kube
@@ -143,33 +143,6 @@ def test_trigger_goes_through_the_webhook_with_a_key(platform: Settings) -> None
         labels = json.loads(shown.stdout)["metadata"]["labels"]
         assert labels["tiphys.dev/trigger"] == "webhook"
         assert call(platform, *words[:4], "--key", "Not_a_key").returncode == 1
-
-
-class running_gateway:
-    def __init__(self, settings: Settings):
-        self.settings = settings
-
-    def __enter__(self) -> None:
-        command = [sys.executable, "-m", "tiphys.local.events", "--home", str(self.settings.home)]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        log = self.settings.home
-
-        def up() -> bool:
-            import urllib.error
-            import urllib.request
-
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.webhook_port}/health", timeout=2):
-                    return True
-            except OSError:
-                return False
-
-        assert log.exists()
-        eventually(up)
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(15)
 
 
 def test_wait_shows_each_change_and_the_outputs(platform: Settings) -> None:

@@ -49,7 +49,7 @@ async def run(home: Path) -> None:
                 await asyncio.Event().wait()
             finally:
                 await runner.cleanup()
-                store.close()
+                await store.close()
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from tiphys.local.client import ApiError, Kube, NotFound
 from tiphys.local.events import bodies
 from tiphys.local.events.routes import Directory, Endpoint
-from tiphys.local.events.store import Store, fingerprint
+from tiphys.local.events.store import Store, StoreError, fingerprint
 from tiphys.local.events.triggers import Fired, Refusal, fire
 from tiphys.local.events.worker import Worker
 from tiphys.runs.arguments import faults
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 BODY_SECONDS = 10.0
 """How long a caller may take to send its body."""
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
 """How long an answer waits for the API server when it looks whether a run of that name exists."""
 
 
@@ -59,7 +59,7 @@ class Gateway:
             raise
         except Exception:
             log.exception("request failed", extra={"path": request.path})
-            message = "the gateway failed; nothing was started, see its log (`tiphys logs` does not show it)"
+            message = "the gateway failed, which is a bug; see logs/gateway.log in the platform's folder"
             return web.json_response({"error": message}, status=500)
 
     async def _answer(self, request: web.Request) -> dict[str, Any]:
@@ -137,7 +137,10 @@ class Gateway:
         if named and known is None and (existing := await self._existing(meta["namespace"], named)):
             known = fingerprint(existing)
         if known is None:
-            accepted = await self._store.accept(workflow)
+            try:
+                accepted = await self._store.accept(workflow)
+            except StoreError as error:
+                raise Problem(503, f"{error}; nothing was started, try again", {"Retry-After": "5"}) from error
             named, duplicate, same = accepted.name, not accepted.is_new, accepted.same
         else:
             duplicate, same = True, known == fingerprint(workflow)

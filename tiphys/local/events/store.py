@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
 import sqlite3
 import time
@@ -18,6 +19,8 @@ from typing import Any
 KEEP_SECONDS = 7 * 24 * 3600.0
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Of the five characters behind a generated name, as Kubernetes chooses them: no words come out."""
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS accepted (
@@ -41,6 +44,10 @@ def fingerprint(workflow: dict[str, Any]) -> str:
     # A server may add fields to what it stores, so only what a caller decides is compared.
     said = [spec.get("workflowTemplateRef", {}).get("name"), [[p["name"], p.get("value")] for p in arguments]]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+class StoreError(Exception):
+    """An event is not on disk, so it must not be answered with 200."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,12 @@ class Store:
         self._reader = sqlite3.connect(path, isolation_level=None)
         self._queue: list[tuple[dict[str, Any], asyncio.Future[Accepted]]] = []
         self._made: list[int] = []
-        self._lock = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
 
-    def close(self) -> None:
-        """Close the database."""
+    async def close(self) -> None:
+        """Write what waits, and close the database."""
+        if self._writing:
+            await self._writing
         self._reader.close()
         self._database.close()
 
@@ -83,23 +92,13 @@ class Store:
         """Put a Workflow on disk, under its own name or one made from its `generateName`.
 
         When this returns, the Workflow will be made. A name that was accepted before is not accepted again.
+
+        Raises:
+            StoreError: if it cannot be stored.
         """
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._queue.append((workflow, future))
-        async with self._lock:
-            if not future.done():
-                batch, self._queue = self._queue, []
-                try:
-                    # A cancelled request must not leave the others of its batch without an answer.
-                    results = await asyncio.shield(asyncio.to_thread(self._insert, [item for item, _ in batch]))
-                except BaseException as error:
-                    for _, waiting in batch:
-                        if not waiting.done():
-                            waiting.set_exception(RuntimeError(f"the event could not be stored: {error!r}"))
-                    raise
-                for (_, waiting), result in zip(batch, results, strict=True):
-                    if not waiting.done():
-                        waiting.set_result(result)
+        self._write()
         return await future
 
     def find(self, namespace: str, name: str) -> str | None:
@@ -114,22 +113,41 @@ class Store:
     async def created(self, identity: int) -> None:
         """Note that a Workflow was made. Losing this note is harmless: making it again finds that it exists."""
         self._made.append(identity)
-        async with self._lock:
-            if self._made:
-                batch, self._made = self._made, []
-                await asyncio.shield(asyncio.to_thread(self._mark, batch))
+        await asyncio.shield(self._write())
 
-    def _mark(self, identities: list[int]) -> None:
-        marks = ",".join("?" * len(identities))
-        self._database.execute(f"UPDATE accepted SET created = ? WHERE id IN ({marks})", [time.time(), *identities])
+    def _write(self) -> asyncio.Task[None]:
+        """Have what waits written, by a task of its own: no caller that goes away can hold up the others."""
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all())
+        return self._writing
 
-    def _insert(self, workflows: list[dict[str, Any]]) -> list[Accepted]:
+    async def _write_all(self) -> None:
+        while self._queue or self._made:
+            batch, self._queue = self._queue, []
+            made, self._made = self._made, []
+            try:
+                results = await asyncio.to_thread(self._commit, [workflow for workflow, _ in batch], made)
+            except sqlite3.Error as error:
+                log.error("accepted events could not be stored", extra={"error": str(error), "events": len(batch)})
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(StoreError(f"the event could not be stored: {error}"))
+                continue
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+    def _commit(self, workflows: list[dict[str, Any]], made: list[int]) -> list[Accepted]:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             results = [self._insert_one(workflow) for workflow in workflows]
+            marks = ",".join("?" * len(made))
+            self._database.execute(f"UPDATE accepted SET created = ? WHERE id IN ({marks})", [time.time(), *made])
             self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            # A full disk has SQLite roll back by itself.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise
         return results
 
