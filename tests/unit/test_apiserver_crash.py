@@ -48,8 +48,9 @@ async def test_no_acknowledged_write_is_lost_when_it_is_killed(tmp_path: Path) -
             async with Kube.from_home(server.home) as kube:
                 names = [f"r{round_number}-{number}{'d' if number % 2 else 'k'}" for number in range(8)]
                 tasks = [asyncio.create_task(write(kube, name)) for name in names]
-                while sum(kept.get(name, 0) for name in names) < 200:
-                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(60):
+                    while sum(kept.get(name, 0) for name in names) < 200:
+                        await asyncio.sleep(0.01)
                 server.stop(signal.SIGKILL)
                 # The broken connections end most of them; those that would connect again are stopped.
                 await asyncio.wait(tasks, timeout=0.5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -63,14 +65,20 @@ def test_no_request_is_served_without_the_token(server: ApiServer, token: str) -
         assert status_of(server.request("GET", path, token=token.encode().decode("latin-1")))[0] == 401
 
 
+def test_no_header_and_other_schemes_are_no_token(server: ApiServer) -> None:
+    for given in ({"Authorization": ""}, {"Authorization": server.token()}, {"Authorization": "Basic eDp5"}):
+        assert status_of(server.request("GET", "/api/v1/namespaces", headers=given))[0] == 401
+    with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+        urllib.request.urlopen(server.settings.api_url + "/api", timeout=20)
+    refused.value.close()
+
+
 def test_the_token_and_the_store_are_readable_to_the_owner_only(server: ApiServer) -> None:
     for name in ("admin.token", "apiserver.db", "kubeconfig", f"apiserver-{server.settings.api_host}.key"):
         assert (server.home / name).stat().st_mode & 0o077 == 0, name
 
 
 def test_the_certificate_is_good_for_the_servers_address(server: ApiServer) -> None:
-    import urllib.request
-
     request = urllib.request.Request(
         server.settings.api_tls_url + "/version", headers={"Authorization": f"Bearer {server.token()}"}
     )

@@ -8,12 +8,17 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import pytest
 from apiserver_help import ApiServer, config_map
 from kubernetes import client, config, watch
 from kubernetes.client.rest import ApiException
+
+from tiphys.local.apiserver import watches
+from tiphys.local.apiserver.store import Store
+from tiphys.local.registry import by_plural
 
 SPACE = "default"
 MAPS = f"/api/v1/namespaces/{SPACE}/configmaps"
@@ -136,6 +141,18 @@ def test_a_name_and_a_field_select_one_object(server: ApiServer, core: client.Co
         put(core, "a")
         put(core, "b")
         assert short(told(answer)) == [("ADDED", "b")]
+
+
+async def test_a_subscription_that_falls_too_far_behind_is_marked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watches, "BACKLOG", 3)
+    store, kind = Store(tmp_path / "db"), by_plural("configmaps")
+    slow = watches.WatchHub(store).subscribe(kind, None)
+    for number in range(4):
+        store.put(kind, {"metadata": {"name": f"m{number}", "namespace": SPACE, "uid": f"{number}"}})
+    assert len(await slow.take(1)) == 3 and slow.overrun
+    store.close()
 
 
 def test_a_reader_that_is_not_read_does_not_hold_up_the_others(server: ApiServer, core: client.CoreV1Api) -> None:
