@@ -184,7 +184,8 @@ class Run:
             for item in (node.get("outputs") or {}).get(part) or []:
                 if not item.get("globalName") or (part == "parameters" and "value" not in item):
                     continue
-                published = {key: item[key] for key in item if key not in ("globalName", "valueFrom", "path")}
+                kept = ("value",) if part == "parameters" else ("s3", "archive", "optional")
+                published = {key: item[key] for key in kept if key in item}
                 published["name"] = item["globalName"]
                 held = self.status.setdefault("outputs", {}).setdefault(part, [])
                 held[:] = [other for other in held if other["name"] != published["name"]] + [published]
