@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tiphys.local.operator.decide import seeds
 from tiphys.local.operator.gtid import GtidSet
 from tiphys.local.operator.member import Member, Peer, View
 
@@ -38,6 +39,7 @@ def outside(ordinal: int, last: int = 10, **more: Any) -> View:
 
 
 def inside(ordinal: int, seen: tuple[Peer, ...], last: int = 10, **more: Any) -> View:
+    more.setdefault("seeds", seeds(peer.address for peer in seen))
     return View(uuid(ordinal), "9.7.4", gtids(last), peers=seen, view_id="1:1", **more)
 
 

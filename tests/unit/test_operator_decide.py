@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from operator_help import address, going, inside, member, outside, peers, uuid
 
-from tiphys.local.operator.decide import STOP_SECONDS, Errant, Join, Leave, Release, decide
+from tiphys.local.operator.decide import STOP_SECONDS, Errant, Join, Leave, Release, Remember, decide, seeds
 from tiphys.local.operator.diagnose import diagnose
 from tiphys.local.operator.member import Member
 from tiphys.local.operator.metadata import Contents, Instance, RouterInstance
@@ -74,6 +74,23 @@ def test_a_restarted_server_waits_until_its_group_has_expelled_its_last_life() -
     ]
     assert status(members) == "ONLINE_PARTIAL"
     assert actions(members) == []
+
+
+def test_a_server_that_looks_for_its_group_by_itself_is_left_alone() -> None:
+    two = peers(0, m0="ONLINE", m1="ONLINE")
+    expelled = outside(2, state="ERROR", rejoining=True)
+    members = [member(0, inside(0, two)), member(1, inside(1, two)), member(2, expelled)]
+    assert actions(members) == []
+    members[2] = going(members[2])
+    assert actions(members) == [Release(members[2])]
+    members[2] = member(2, outside(2, state="ERROR"))
+    assert [type(action) for action in actions(members)] == [Join]
+
+
+def test_every_member_is_told_where_its_peers_are() -> None:
+    members = whole()
+    members[0] = member(0, inside(0, ALL, metadata=KNOWN, seeds=seeds([address(0)])))
+    assert actions(members) == [Remember(members[0], seeds(address(n) for n in range(3)))]
 
 
 def test_transactions_that_the_group_has_not_keep_a_server_out() -> None:

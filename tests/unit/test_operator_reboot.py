@@ -99,6 +99,7 @@ def test_in_no_combination_is_a_group_started_beside_another_or_data_lost() -> N
             member(ordinal, outside(ordinal, last=9)),
             member(ordinal, outside(ordinal, last=9, state="ERROR")),
             member(ordinal, outside(ordinal, starting=True)),
+            member(ordinal, outside(ordinal, state="ERROR", rejoining=True)),
             member(ordinal, inside(ordinal, group)),
             member(ordinal, inside(ordinal, alone)),
             member(ordinal, None, running=True),
@@ -114,7 +115,7 @@ def test_in_no_combination_is_a_group_started_beside_another_or_data_lost() -> N
             if isinstance(found, Wait):
                 continue
             started += 1
-            assert not any(m.view and (m.view.in_group or m.view.starting) for m in members)
+            assert not any(m.view and (m.view.in_group or m.view.starting or m.view.rejoining) for m in members)
             assert not any(m.view is None and m.running for m in members)
             assert found.member.view is not None
             assert all(found.member.view.gtids.contains(m.view.gtids) for m in members if m.view)

@@ -17,7 +17,7 @@ from typing import Any
 from tiphys.local.client import ApiError, Informer, Kube
 from tiphys.local.operator import ensure, group, names, reboot
 from tiphys.local.operator.accounts import Account, account, group_statements
-from tiphys.local.operator.decide import Errant, Join, Leave, Release, decide
+from tiphys.local.operator.decide import Errant, Join, Leave, Release, Remember, decide
 from tiphys.local.operator.diagnose import Diagnosis, diagnose
 from tiphys.local.operator.member import Member, from_pod
 from tiphys.local.operator.metadata import Contents
@@ -255,6 +255,10 @@ class Cluster:
                     self._begin(action.member.uid, partial(self._leave, obj, action.member))
                 case Release():
                     self._begin(f"release {action.member.uid}", partial(self._release, pod))
+                case Remember():
+                    self._begin(
+                        f"seeds {action.member.uid}", partial(self._remember, action.member.address, action.seeds)
+                    )
                 case Errant():
                     text = (
                         f"{action.member.name} has {action.count} transactions that the group has not, so it does not"
@@ -270,7 +274,7 @@ class Cluster:
     ) -> None:
         assert diagnosis.group is not None and action.member.view is not None
         admin, recovery = await self._admin(), await self._recovery()
-        seeds = [peer.address for peer in diagnosis.group.peers if peer.state == "ONLINE"]
+        peers = [peer.address for peer in diagnosis.group.peers if peer.state == "ONLINE"]
         clone = False
         if action.member.view.empty:
             donor = next(p.address for p in diagnosis.group.peers if p.state == "ONLINE")
@@ -279,7 +283,10 @@ class Cluster:
         how = " by a copy of its data" if clone else ""
         await self._say(obj, "Rejoin" if action.rejoin else "Join", f"{verb} {action.member.name} to cluster{how}")
         await set_finalizer(self.parts.kube, "pods", pod, names.FINALIZER_MEMBER, True)
-        await self._in_thread(group.join, action.member.address, admin, recovery, seeds, clone)
+        await self._in_thread(group.join, action.member.address, admin, recovery, peers, clone)
+
+    async def _remember(self, address: str, places: str) -> None:
+        await self._in_thread(group.remember, address, await self._admin(), places)
 
     async def _leave(self, obj: Mapping[str, Any], member: Member) -> None:
         await self._say(obj, "Leave", f"Removing {member.name} from the group, since its pod is going")

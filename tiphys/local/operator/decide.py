@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tiphys.local.operator.diagnose import Diagnosis
 from tiphys.local.operator.member import IN_GROUP, Member
+from tiphys.local.operator.names import group_port
 
 STOP_SECONDS = 10.0
 """How long a pod that is going is asked to leave its group before it is let go all the same."""
@@ -40,6 +41,19 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Remember:
+    """Tell a member where its peers are, for the day when it is expelled and looks for them by itself.
+
+    Attributes:
+        member: who.
+        seeds: value for group_replication_group_seeds.
+    """
+
+    member: Member
+    seeds: str
+
+
+@dataclass(frozen=True)
 class Errant:
     """A server has transactions that the group has not; it must not join.
 
@@ -52,7 +66,7 @@ class Errant:
     count: int
 
 
-Action = Join | Leave | Release | Errant
+Action = Join | Leave | Release | Remember | Errant
 
 
 def decide(members: Sequence[Member], diagnosis: Diagnosis, deleting: bool) -> list[Action]:
@@ -81,7 +95,8 @@ def _going(member: Member, members: Sequence[Member], deleting: bool) -> Action 
     if not member.guarded:
         return None
     view = member.view
-    if view and (view.in_group or view.starting or view.state == "ERROR") and member.deleting < STOP_SECONDS:
+    leaving = view and (view.in_group or view.starting or view.state == "ERROR") and not view.rejoining
+    if leaving and member.deleting < STOP_SECONDS:
         others = [m for m in members if m.ordinal > member.ordinal and m.view and m.view.in_group]
         # At the cluster's end the last ordinals leave first, so that the group stays whole until it is gone.
         return None if deleting and others and member.deleting < STOP_SECONDS / 2 else Leave(member)
@@ -90,12 +105,18 @@ def _going(member: Member, members: Sequence[Member], deleting: bool) -> Action 
     return Release(member)
 
 
+def seeds(addresses: Iterable[str]) -> str:
+    """Return group_replication_group_seeds for members with these pod addresses."""
+    return ",".join(sorted(f"127.0.0.1:{group_port(address)}" for address in addresses))
+
+
 def _coming(member: Member, diagnosis: Diagnosis) -> Action | None:
     group, view = diagnosis.group, member.view
-    if group is None or view is None or not member.configured or view.starting:
+    if group is None or view is None or not member.configured or view.starting or view.rejoining:
         return None
     if view.state in IN_GROUP:
-        return None
+        wanted = seeds(peer.address for peer in group.peers)
+        return Remember(member, wanted) if view.state == "ONLINE" and view.seeds != wanted else None
     if any(peer.uuid == view.uuid for peer in group.peers):
         # The group has not yet noticed that this server's last life ended. A new one cannot join under the
         # same address until it has been expelled; asking earlier only makes the server wait.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from tiphys.local.operator.accounts import Account, Statement
+from tiphys.local.operator.decide import seeds
 from tiphys.local.operator.metadata import SCHEMA, Contents, schema_statements
-from tiphys.local.operator.names import SERVER_PORT, group_port
+from tiphys.local.operator.names import SERVER_PORT
 from tiphys.local.operator.sql import Session, SqlError
 
 START_SECONDS = 120
@@ -24,7 +25,7 @@ class GroupError(Exception):
     """A server is not in the state that the change needs; the message says which it is in."""
 
 
-def _prepare(session: Session, recovery: Account, seeds: Iterable[str]) -> None:
+def _prepare(session: Session, recovery: Account, places: str) -> None:
     """Make a server ready to start: whatever an earlier attempt left is undone first."""
     # An operator that was killed between ON and OFF would turn the next join into a second bootstrap.
     session.run("SET GLOBAL group_replication_bootstrap_group=OFF")
@@ -33,7 +34,6 @@ def _prepare(session: Session, recovery: Account, seeds: Iterable[str]) -> None:
         "CHANGE REPLICATION SOURCE TO SOURCE_USER=%s, SOURCE_PASSWORD=%s FOR CHANNEL 'group_replication_recovery'",
         (recovery.user, recovery.password),
     )
-    places = ",".join(sorted(f"127.0.0.1:{group_port(seed)}" for seed in seeds))
     session.rows("SET GLOBAL group_replication_group_seeds=%s", (places,))
 
 
@@ -58,7 +58,7 @@ def bootstrap(address: str, admin: Account, recovery: Account, group_name: str) 
         ((configured,),) = session.rows("SELECT @@group_replication_group_name")
         if configured != group_name:
             raise GroupError(f"{address} is configured for group {configured}, expected {group_name}")
-        _prepare(session, recovery, [address])
+        _prepare(session, recovery, seeds([address]))
         try:
             session.run("SET GLOBAL group_replication_bootstrap_group=ON", "START GROUP_REPLICATION")
         finally:
@@ -66,14 +66,14 @@ def bootstrap(address: str, admin: Account, recovery: Account, group_name: str) 
                 session.run("SET GLOBAL group_replication_bootstrap_group=OFF")
 
 
-def join(address: str, admin: Account, recovery: Account, seeds: Sequence[str], clone: bool) -> None:
-    """Have a server join the group of `seeds` (pod addresses).
+def join(address: str, admin: Account, recovery: Account, peers: Sequence[str], clone: bool) -> None:
+    """Have a server join the group of `peers`.
 
     Args:
         address: the server's.
         admin: the operator's account.
         recovery: the account for joining.
-        seeds: members that are in the group.
+        peers: pod addresses of members that are in the group.
         clone: copy a peer's files, replacing what the server has; only for one that has nothing.
 
     Raises:
@@ -90,9 +90,19 @@ def join(address: str, admin: Account, recovery: Account, seeds: Sequence[str], 
             if copying:
                 return  # it left the group for that, and restarts when it is done
             session.run("STOP GROUP_REPLICATION")
-        _prepare(session, recovery, seeds)
+        _prepare(session, recovery, seeds(peers))
         session.rows("SET GLOBAL group_replication_clone_threshold=%s", (1 if clone else _NEVER,))
         session.run("START GROUP_REPLICATION")
+
+
+def remember(address: str, admin: Account, places: str) -> None:
+    """Set where a server looks for its group the next time; nothing changes until then.
+
+    Raises:
+        SqlError: it does not answer.
+    """
+    with Session(admin.user, admin.password, address=address) as session:
+        session.rows("SET GLOBAL group_replication_group_seeds=%s", (places,))
 
 
 def leave(address: str, admin: Account) -> None:

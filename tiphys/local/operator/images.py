@@ -106,4 +106,4 @@ def _environment(mysql: MySQL, tools: Path, socket: Path) -> dict[str, str]:
         script.write_text(f'#!/bin/sh\nexec {shlex.join(["env", *settings, *words])} "$@"\n')
         script.chmod(0o700)
     path = f"{tools}:{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    return {**mysql.environment, "PATH": path, "MYSQL_UNIX_PORT": str(socket), "MALLOC_ARENA_MAX": "2"}
+    return {**mysql.environment, "PATH": path, "MYSQL_UNIX_PORT": str(socket)}

@@ -42,6 +42,9 @@ class View:
         peers: the group as it sees it; a server outside of any group sees itself alone, OFFLINE.
         view_id: id of the group's view, empty outside.
         starting: it is just now executing START GROUP_REPLICATION.
+        rejoining: it was expelled and tries to come back by itself (auto-rejoin). MySQL 9.7 hangs when it is
+            told to stop group replication then.
+        seeds: where it looks for its group then (@@group_replication_group_seeds).
         metadata: its copy of the metadata; None where there is none.
         check_ins: when each Router (by number) last wrote that it is there, seconds since the epoch.
     """
@@ -53,6 +56,8 @@ class View:
     peers: tuple[Peer, ...] = ()
     view_id: str = ""
     starting: bool = False
+    rejoining: bool = False
+    seeds: str = ""
     metadata: Contents | None = None
     check_ins: Mapping[int, float] = field(default_factory=dict)
 

@@ -18,13 +18,18 @@ from tiphys.local.operator.sql import Session, SqlError
 ANSWER_SECONDS = 1.5
 """How long a look waits for answers. A server on a busy laptop needs some 5 ms; nobody waits for a frozen one."""
 
+LONGEST_PAUSE = 10.0
+"""Seconds between questions to a server that takes connections and does not answer."""
+
 _SELF = """
 SELECT @@server_uuid, SUBSTRING_INDEX(VERSION(), '-', 1), @@GLOBAL.gtid_executed,
   (SELECT received_transaction_set FROM performance_schema.replication_connection_status
    WHERE channel_name = 'group_replication_applier'),
   (SELECT MAX(view_id) FROM performance_schema.replication_group_member_stats WHERE member_id = @@server_uuid),
   (SELECT COUNT(*) FROM performance_schema.threads WHERE processlist_command = 'Query'
-   AND processlist_info LIKE 'START GROUP\\_REPLICATION%%')
+   AND processlist_info LIKE 'START GROUP\\_REPLICATION%%'),
+  (SELECT COUNT(*) FROM performance_schema.threads WHERE name = 'thread/group_rpl/THD_autorejoin'),
+  @@group_replication_group_seeds
 """
 _PEERS = """
 SELECT member_id, member_host, member_state, member_role FROM performance_schema.replication_group_members
@@ -50,7 +55,7 @@ def ask(session: Session) -> View:
     Raises:
         SqlError: it does not answer in time.
     """
-    uuid, version, executed, received, view_id, starting = session.rows(_SELF)[0]
+    uuid, version, executed, received, view_id, starting, rejoining, seeds = session.rows(_SELF)[0]
     peers = tuple(Peer(*map(_text, row)) for row in session.rows(_PEERS))
     done = GtidSet.parse(_text(executed))
     metadata, check_ins = _metadata(session)
@@ -62,6 +67,8 @@ def ask(session: Session) -> View:
         peers=peers,
         view_id=_text(view_id),
         starting=bool(starting),
+        rejoining=bool(rejoining),
+        seeds=_text(seeds),
         metadata=metadata,
         check_ins=check_ins,
     )
@@ -93,28 +100,38 @@ class Prober:
         self._threads = threads
         self._sessions: dict[str, Session] = {}
         self._asked: dict[str, asyncio.Future[View | None]] = {}
+        self._began: dict[str, float] = {}
+        self._silent: dict[str, tuple[int, float]] = {}
 
     async def ask_all(self, addresses: Mapping[str, str], admin: Account) -> dict[str, View | None]:
         """Ask the servers of these pods (uid to address) at once; None for one that did not answer in time.
 
         A server that hangs keeps its thread busy until its session's limits are over, and is not asked again
-        before; the others are not held up by it.
+        before; the others are not held up by it. After every such failure it is asked less often, since each
+        question may leave a stuck connection in it.
         """
         for uid in [uid for uid in self._sessions if uid not in addresses and uid not in self._asked]:
             self._sessions.pop(uid).close()
         loop = asyncio.get_running_loop()
         asked: dict[str, asyncio.Future[View | None]] = {}
         for uid, address in addresses.items():
-            if uid not in self._asked:
+            if uid not in self._asked and self._silent.get(uid, (0, 0.0))[1] <= loop.time():
                 asked[uid] = loop.run_in_executor(self._threads, self._ask, uid, address, admin)
                 self._asked[uid] = asked[uid]
+                self._began[uid] = loop.time()
                 asked[uid].add_done_callback(partial(self._answered, uid))
         if asked:
             await asyncio.wait(asked.values(), timeout=ANSWER_SECONDS)
         return {uid: asked[uid].result() if uid in asked and asked[uid].done() else None for uid in addresses}
 
-    def _answered(self, uid: str, _answer: asyncio.Future[View | None]) -> None:
+    def _answered(self, uid: str, answer: asyncio.Future[View | None]) -> None:
         del self._asked[uid]
+        failures = self._silent.pop(uid, (0, 0.0))[0]
+        if answer.cancelled() or answer.exception():
+            return
+        loop = asyncio.get_running_loop()
+        if answer.result() is None and loop.time() - self._began.pop(uid, loop.time()) > ANSWER_SECONDS:
+            self._silent[uid] = (failures + 1, loop.time() + min(2.0**failures, LONGEST_PAUSE))
 
     def _ask(self, uid: str, address: str, admin: Account) -> View | None:
         # A kept connection may belong to a process that is gone: then one fresh attempt is made. A server that

@@ -70,6 +70,8 @@ def choose(
             return Wait(f"{member.name} is in a group")
         if member.view and member.view.starting:
             return Wait(f"{member.name} is starting group replication")
+        if member.view and member.view.rejoining:
+            return Wait(f"{member.name} looks for its group by itself; it gives up in a while")
     blocked = _blocked_by(intent, members)
     if blocked:
         return blocked
