@@ -12,6 +12,7 @@ from mysql_group import ROOT, Server, mysql_group
 
 from steps.errors import Refused, StepError, Temporary
 from steps.log import Progress
+from steps.mysql import inspection
 from steps.mysql.connection import Credentials, query, session
 from steps.mysql.findings import Facts, health, judge_facts
 from steps.mysql.inspection import KEYLESS_SQL, QUEUES_SQL, route
@@ -174,3 +175,12 @@ def test_a_check_sees_tables_without_a_key(topology: Topology, connection: Any) 
     assert topology.primary is not None and leads.server == topology.primary.id
     facts = Facts("demo", "ONLINE", 1, topology, 0, 0, keyless=keyless)
     assert health(judge_facts(facts)) == "warning"
+
+
+def test_a_transaction_that_the_primary_never_had_is_errant(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "ERRANT_PATIENCE", 0.0)
+    own = query(connection, "SELECT @@global.gtid_executed")[0][0]
+    assert inspection.gtid_set(ADDRESS, "demo-0", ROOT, 5) == own
+    assert inspection._beyond_primary(connection, own) == ""
+    stranger = "11111111-2222-3333-4444-555555555555:1-3"
+    assert inspection._beyond_primary(connection, f"{own},{stranger}") == stranger
