@@ -92,6 +92,8 @@ def test_the_certificate_is_good_for_the_servers_address(server: ApiServer) -> N
         (b"{", 400, "not valid JSON"),
         (b"", 400, "no body"),
         (b"[]", 400, "must be an object"),
+        (b'{"metadata": {"name": "a"}, "data": {"x": NaN}}', 400, "NaN is not a JSON number"),
+        (b'{"metadata": {"name": "a"}, "data": {"x": "\\ud800"}}', 400, "not valid JSON"),
         (b"[" * 100_000, 400, "nested too deeply"),
         (b'{"metadata": 3}', 400, "metadata must be an object"),
         (b'{"kind": "Pod", "metadata": {"name": "a"}}', 400, "kind in the data"),
@@ -269,6 +271,28 @@ def test_services_get_addresses_of_the_platforms_own(server: ApiServer, core: cl
     assert again.spec.cluster_ip == f"127.{network}.200.1"
     for name in ("s1", "h", "s3"):
         core.delete_namespaced_service(name, SPACE)
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"containers": []}, "spec.containers: Required value"),
+        ({"containers": [{"name": "../../x", "image": "i"}]}, "RFC 1123 label"),
+        ({"containers": [{"name": "x"}]}, "spec.containers[0].image: Required value"),
+        ({"containers": [{"name": "x", "image": "i"}] * 2}, "Duplicate value"),
+        ({"containers": ["x"]}, "must be an object"),
+        ({"containers": {"x": 1}}, "must be a list"),
+        ({"restartPolicy": "Sometimes"}, "must be Always, OnFailure or Never"),
+        ({"containers": [{"name": "x", "image": "i", "env": [{"name": "A", "value": 1}]}]}, "must be a string"),
+        ({"containers": [{"name": "x", "image": "i", "volumeMounts": [{"name": "v"}]}]}, 'Not found: "v"'),
+        ("x", "spec must be an object"),
+    ],
+)
+def test_a_wrong_pod_is_refused(server: ApiServer, spec: Any, told: str) -> None:
+    body = pod("a", SPACE)
+    body["spec"] = {**body["spec"], **spec} if isinstance(spec, dict) else spec
+    seen = status_of(server.request("POST", f"/api/v1/namespaces/{SPACE}/pods", json.dumps(body).encode()))
+    assert seen[0] == 422 and told in seen[2], seen
 
 
 # --- deletion

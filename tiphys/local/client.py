@@ -58,8 +58,8 @@ CONNECT_SECONDS = 10.0
 class Kube:
     """Client of one API server; use it as an async context manager.
 
-    A call whose connection is refused is tried again for `CONNECT_SECONDS`, since nothing was sent yet. A call
-    that breaks later raises `Unreachable`: it may or may not have been done.
+    A call whose connection is refused is tried again for `CONNECT_SECONDS`, since nothing was sent yet, and so
+    is a reading call that breaks. A writing call that breaks raises `Unreachable`: it may have been done or not.
     """
 
     def __init__(self, url: str, token: str | Path):
@@ -369,7 +369,9 @@ class Kube:
                 if asyncio.get_running_loop().time() > deadline:
                     raise Unreachable(503, "Unreachable", f"no API server at {self.url}: {error}") from error
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise Unreachable(503, "Unreachable", f"{method} {path} broke before its answer: {error!r}") from error
+                if method != "GET" or asyncio.get_running_loop().time() > deadline:
+                    told = f"{method} {path} broke before its answer: {error!r}"
+                    raise Unreachable(503, "Unreachable", told) from error
             await asyncio.sleep(0.1)
 
 

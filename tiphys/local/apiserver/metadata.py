@@ -42,6 +42,11 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def is_label(name: object) -> bool:
+    """Tell whether a name is a DNS label (RFC 1123), as names of containers and volumes must be."""
+    return isinstance(name, str) and len(name) <= 63 and bool(_LABEL.fullmatch(name))
+
+
 def name_from(prefix: str) -> str:
     """Return a name made from metadata.generateName."""
     return prefix[:58] + "".join(secrets.choice(_ALPHABET) for _ in range(5))

@@ -13,6 +13,7 @@ from aiohttp import web
 from tiphys.local.apiserver import protobuf
 from tiphys.local.apiserver.errors import bad_request, no_such_path
 from tiphys.local.apiserver.lifecycle import DeleteOptions
+from tiphys.local.apiserver.store import dump
 from tiphys.local.kube_errors import ApiError
 from tiphys.local.registry import Kind, by_path
 
@@ -96,7 +97,10 @@ def parse(data: bytes, is_yaml: bool) -> Any:
         ApiError: 400 with the place of the fault.
     """
     try:
-        return json.loads(data)
+        found = json.loads(data, parse_constant=_no_number)
+        if b"\\ud" in data or b"\\uD" in data:
+            dump({"": found})  # half a surrogate pair is no text, and could not be stored
+        return found
     except ValueError as error:
         if not is_yaml:
             raise bad_request(f"the body is not valid JSON: {error}") from error
@@ -106,6 +110,10 @@ def parse(data: bytes, is_yaml: bool) -> Any:
         return yaml.load(data, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise bad_request(f"the body is not valid YAML: {error}") from error
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def as_object(body: Any) -> dict[str, Any]:

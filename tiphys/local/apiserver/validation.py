@@ -12,6 +12,7 @@ from typing import Any
 
 from tiphys.local.apiserver import innodbcluster
 from tiphys.local.apiserver.errors import Cause, bad, forbidden_field, required
+from tiphys.local.apiserver.metadata import is_label
 from tiphys.local.apiserver.selectors import selector_matches
 from tiphys.local.registry import Kind
 
@@ -80,6 +81,9 @@ def _pod_spec(spec: dict[str, Any], path: str) -> list[Cause]:
                 found.append(bad(at, str(container), "must be an object"))
                 continue
             found += [required(f"{at}.{key}") for key in ("name", "image") if not container.get(key)]
+            if container.get("name") and not is_label(container["name"]):
+                why = "must be a lowercase RFC 1123 label of at most 63 characters"
+                found.append(bad(f"{at}.name", container["name"], why))
             if container.get("name") in names:
                 found.append(Cause(f"{at}.name", "FieldValueDuplicate", f'Duplicate value: "{container["name"]}"'))
             names.add(str(container.get("name")))
