@@ -199,6 +199,10 @@ def test_an_internal_template_has_no_endpoint_list_entry() -> None:
             "spec.triggers[0].template.k8s.parameters[0].src.dataKey",
             lambda s: s["triggers"][0]["template"]["k8s"]["parameters"][0]["src"].update(dataKey="body.#.a"),
         ),
+        (
+            "spec.triggers[0].template.k8s.source.resource.metadata",
+            lambda s: s["triggers"][0]["template"]["k8s"]["source"]["resource"].pop("metadata"),
+        ),
         ("spec.errorOnFailedRound", lambda s: s.update(errorOnFailedRound=True)),
     ],
 )
@@ -221,6 +225,10 @@ def test_a_sensors_field_that_is_not_honoured_is_named(path: str, change: Any) -
             "spec.webhook.failover-drill.serverCertSecret",
             lambda s: s["webhook"]["failover-drill"].update(serverCertSecret={}),
         ),
+        (
+            "spec.webhook.failover-drill.maxPayloadSize",
+            lambda s: s["webhook"]["failover-drill"].update(maxPayloadSize="x"),
+        ),
         ("spec.webhook.failover-drill.endpoint", lambda s: s["webhook"]["failover-drill"].update(endpoint="/health")),
     ],
 )
@@ -229,3 +237,23 @@ def test_an_event_sources_field_that_is_not_honoured_is_named(path: str, change:
     change(wanted["spec"])
     faults = check(wanted)
     assert any(fault.startswith(f"{path}:") for fault in faults), faults
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        {"dependencies": [{}], "triggers": [{}]},
+        {"dependencies": "x", "triggers": "y"},
+        {"dependencies": [{"name": "a", "eventSourceName": "s", "eventName": "e"}], "triggers": [{"template": []}]},
+        {"dependencies": [], "triggers": [{"template": {"name": "t", "conditions": "a", "k8s": "x"}}]},
+    ],
+)
+def test_a_malformed_sensor_is_refused_and_not_tripped_over(spec: Any) -> None:
+    assert check({"kind": "Sensor", "spec": spec})
+
+
+def test_a_malformed_event_source_is_refused_and_not_tripped_over() -> None:
+    assert check({"kind": "EventSource", "spec": {"webhook": {"a": "b"}}})
+    assert check({"kind": "EventSource", "spec": {"webhook": {"a": {}}}})
+    assert check({"kind": "EventSource", "spec": {"webhook": ["a"]}})

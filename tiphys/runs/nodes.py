@@ -102,9 +102,9 @@ def _row(workflow: Object, nodes: dict[str, Object], node: Object, depth: int, n
 
 
 def step_name(workflow: Object, node: Object) -> str:
-    """Return what people call a node: its display name, and "onExit" for the exit handler."""
+    """Return what people call a node: its display name; "onExit" for the exit handler; no number for a first try."""
     name = str(node.get("displayName") or node.get("name") or node["id"])
-    return name.removeprefix(f"{workflow['metadata']['name']}.")
+    return name.removeprefix(f"{workflow['metadata']['name']}.").removesuffix("(0)")
 
 
 def seconds_of(workflow: Object, now: datetime | None = None) -> float | None:

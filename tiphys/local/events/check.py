@@ -22,12 +22,20 @@ def check(manifest: dict[str, Any]) -> list[str]:
 
     Objects of other kinds are none of its business: the list is empty.
     """
-    match manifest.get("kind"):
-        case "EventSource":
-            return _event_source(manifest.get("spec") or {})
-        case "Sensor":
-            return _sensor(manifest.get("spec") or {})
+    spec = manifest.get("spec") or {}
+    try:
+        match manifest.get("kind"):
+            case "EventSource":
+                return _event_source(spec)
+            case "Sensor":
+                return _sensor(spec)
+    except (AttributeError, TypeError) as error:
+        return [f"spec: a field has another shape than Argo Events gives it: {error}"]
     return []
+
+
+def _missing(path: str, values: dict[str, Any], needed: tuple[str, ...]) -> list[str]:
+    return [f"{path}.{name}: missing; expected a text" for name in needed if not isinstance(values.get(name), str)]
 
 
 def _unknown(path: str, values: dict[str, Any], known: set[str]) -> list[str]:
@@ -46,6 +54,8 @@ def _event_source(spec: dict[str, Any]) -> list[str]:
             faults.append(f"{path}.endpoint: {endpoint!r}; expected a path such as /{name}, and not /health")
         if not str(webhook.get("port", "")).isdigit():
             faults.append(f"{path}.port: {webhook.get('port')!r}; expected a number as a text")
+        if not str(webhook.get("maxPayloadSize", "1")).isdigit():
+            faults.append(f"{path}.maxPayloadSize: {webhook['maxPayloadSize']!r}; expected a number of bytes")
         secret = webhook.get("authSecret")
         if not secret:
             faults.append(f"{path}.authSecret: missing; without a token anybody could start this")
@@ -56,11 +66,13 @@ def _event_source(spec: dict[str, Any]) -> list[str]:
 
 def _sensor(spec: dict[str, Any]) -> list[str]:
     faults = _unknown("spec", spec, {"dependencies", "triggers"} | MEANINGLESS["Sensor"])
+    faults += [f"spec.{name}: missing; expected a list" for name in ("dependencies", "triggers") if name not in spec]
     names = set()
     for index, dependency in enumerate(spec.get("dependencies") or []):
         path = f"spec.dependencies[{index}]"
         known = {"name", "eventSourceName", "eventName", "transform", "filters", "filtersLogicalOperator"}
         faults += _unknown(path, dependency, known)
+        faults += _missing(path, dependency, ("name", "eventSourceName", "eventName"))
         faults += _unknown(f"{path}.transform", dependency.get("transform") or {}, {"script"})
         faults += _unknown(f"{path}.filters", dependency.get("filters") or {}, {"script"})
         if dependency.get("name") in names:
@@ -76,6 +88,7 @@ def _trigger(path: str, trigger: dict[str, Any], dependencies: set[str]) -> list
     faults = _unknown(path, trigger, {"template", "retryStrategy", "atLeastOnce"})
     template = trigger.get("template") or {}
     faults += _unknown(f"{path}.template", template, {"name", "conditions", "k8s"})
+    faults += _missing(f"{path}.template", template, ("name",))
     conditions = template.get("conditions")
     if conditions not in dependencies:
         faults.append(f"{path}.template.conditions: {conditions!r}; expected the name of one dependency")
@@ -89,6 +102,9 @@ def _trigger(path: str, trigger: dict[str, Any], dependencies: set[str]) -> list
         "name"
     ):
         faults.append(f"{path}.source.resource: only a Workflow with spec.workflowTemplateRef.name is honoured")
+    named = resource.get("metadata") or {}
+    if not (named.get("name") or named.get("generateName")):
+        faults.append(f"{path}.source.resource.metadata: neither name nor generateName")
     for index, parameter in enumerate(k8s.get("parameters") or []):
         faults += _parameter(f"{path}.parameters[{index}]", parameter)
     return faults

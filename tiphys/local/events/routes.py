@@ -47,7 +47,7 @@ def endpoints(sources: list[Object]) -> dict[str, Endpoint]:
     made: dict[str, Endpoint] = {}
     for source in sorted(sources, key=lambda one: (one["metadata"].get("creationTimestamp") or "", key_of(one))):
         namespace, name = key_of(source)
-        for event, webhook in (source["spec"].get("webhook") or {}).items():
+        for event, webhook in ((source.get("spec") or {}).get("webhook") or {}).items():
             made.setdefault(
                 webhook["endpoint"],
                 Endpoint(
