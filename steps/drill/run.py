@@ -214,7 +214,7 @@ class Drill:
             recovered = (recovered if recovered is not None else now) if back else None
             if recovered is not None and now - recovered >= self._parameters.settle_seconds:
                 return self._end("recovered", "the group is whole and writes succeed")
-            if now >= timeout_at:
+            if recovered is None and now >= timeout_at:
                 seen = self._live.observed[-1].topology.summary() if self._live.observed else "nothing was seen"
                 return self._end("timeout", f"not recovered within {self._parameters.timeout_seconds:.0f} s: {seen}")
 

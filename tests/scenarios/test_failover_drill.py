@@ -1,0 +1,200 @@
+"""Failover drills on the whole local platform: real members, real Routers, the templates as rendered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from platform_run import Platform
+
+from steps.drill import intent
+from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
+from steps.mysql.topology import Topology, read_topology
+
+OUTPUTS = {
+    "verdict",
+    "write-downtime-seconds",
+    "read-downtime-seconds",
+    "lost-writes",
+    "in-doubt-writes",
+    "new-primary",
+    "report",
+}
+
+
+def topology(platform: Platform, cluster: str) -> Topology:
+    return read_topology(platform.kube, cluster)
+
+
+def ledgers(platform: Platform, cluster: str) -> list[Any]:
+    """The schema that a drill makes, where it is still there."""
+    primary = topology(platform, cluster).primary
+    assert primary is not None
+    credentials = root_credentials(platform.kube, platform.kube.cluster(cluster))
+    with session(primary.address, SERVER_PORT, credentials) as connection:
+        return query(connection, "SHOW SCHEMAS LIKE 'tiphys'")
+
+
+def noted(platform: Platform, cluster: str) -> intent.Intent | None:
+    return intent.read(platform.kube.cluster(cluster))
+
+
+def nodes(workflow: dict[str, Any]) -> dict[str, str]:
+    """Phase of each step by its name, of runs of containers only."""
+    found = workflow["status"].get("nodes", {}).values()
+    return {node["templateName"]: node["phase"] for node in found if node["type"] == "Pod"}
+
+
+def eventually(what: str, check: Any, seconds: float = 60.0) -> Any:
+    limit = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < limit, f"{what}: not within {seconds} s"
+        time.sleep(0.2)
+    return found
+
+
+def submit(platform: Platform, **parameters: object) -> str:
+    """Start a drill and return its name."""
+    given = [word for key, value in parameters.items() for word in ("-p", f"{key.replace('_', '-')}={value}")]
+    made = platform.tiphys("submit", "failover-drill", *given, "-o", "json")
+    return str(json.loads(made.stdout)["metadata"]["name"])
+
+
+def phase(platform: Platform, name: str) -> str:
+    return str((platform.kube.get("workflows", name).get("status") or {}).get("phase") or "")
+
+
+@pytest.fixture
+def whole(platform: Platform, demo: str) -> Iterator[str]:
+    """The cluster, whole before each test and without a trace of a drill after it."""
+    eventually("the group is whole", lambda: topology(platform, demo).is_whole, 120)
+    yield demo
+    assert noted(platform, demo) is None, "the drill's note is still on the cluster"
+    assert ledgers(platform, demo) == [], "the drill's ledger is still there"
+
+
+def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    assert before is not None
+    done = platform.run("failover-drill", cluster=whole, fault="crash", max_write_downtime_seconds=120)
+    assert done.phase == "Succeeded", platform.logs(done)
+    assert set(done.outputs) >= OUTPUTS
+    assert done.outputs["verdict"] == "PASS" and done.outputs["lost-writes"] == "0"
+    after = topology(platform, whole)
+    assert after.is_whole and after.primary is not None
+    assert done.outputs["new-primary"] == after.primary.pod != before.pod
+
+    report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
+    moments = {moment["key"]: moment["seconds"] for moment in report["timeline"]}
+    assert all(at is not None for at in moments.values()), moments
+    # A killed member is silent; group replication takes five seconds to notice that.
+    assert moments["landed"] < moments["unreachable"] < moments["left"] <= moments["elected"]
+    assert moments["elected"] <= moments["routed"] <= moments["first-write"] < moments["whole"]
+    numbers = report["numbers"]
+    assert numbers["write_downtime_seconds"] == float(done.outputs["write-downtime-seconds"])
+    assert moments["elected"] - moments["landed"] < numbers["write_downtime_seconds"] < moments["whole"]
+    assert numbers["read_downtime_seconds"] < numbers["write_downtime_seconds"], "the secondaries answer all the time"
+    assert len(report["copies"]) == 3 and len({copy["rows"] for copy in report["copies"]}) == 1
+    assert report["copies"][0]["rows"] >= numbers["acknowledged_writes"] > 100
+
+
+def test_a_broken_budget_fails_the_run_and_still_makes_its_report(platform: Platform, whole: str) -> None:
+    done = platform.run("failover-drill", cluster=whole, fault="switchover", max_write_downtime_seconds=0)
+    assert done.phase == "Failed"
+    assert done.outputs["verdict"] == "FAIL" and set(done.outputs) >= OUTPUTS
+    assert float(done.outputs["write-downtime-seconds"]) > 0
+    assert nodes(done.workflow)["drill-report"] == "Failed"
+    codes = [n.get("outputs", {}).get("exitCode") for n in done.workflow["status"]["nodes"].values()]
+    assert "20" in codes
+    report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
+    assert report["verdict"] == "FAIL" and report["numbers"]["lost_writes"] == 0
+
+
+def test_a_dry_run_checks_and_touches_nothing(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    done = platform.succeeds("failover-drill", cluster=whole, fault="crash", dry_run="true")
+    assert set(nodes(done.workflow)) == {"drill-preflight", "drill-undo"}
+    assert "kill -9" in platform.logs(done)
+    assert topology(platform, whole).primary == before
+
+
+def test_guards_refuse_what_is_not_allowed(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    platform.kube.label("innodbclusters", whole, {"tiphys.dev/drills": None})
+    try:
+        done = platform.run("failover-drill", cluster=whole, fault="crash")
+    finally:
+        platform.kube.label("innodbclusters", whole, {"tiphys.dev/drills": "allowed"})
+    assert done.phase == "Failed" and nodes(done.workflow)["drill-preflight"] == "Failed"
+    assert "not open to drills" in platform.logs(done)
+    assert "drill-measure" not in nodes(done.workflow)
+    assert topology(platform, whole).primary == before
+
+
+def test_production_asks_first_and_no_means_no(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    platform.kube.label("innodbclusters", whole, {"tiphys.dev/environment": "production"})
+    try:
+        name = submit(platform, cluster=whole, fault="switchover")
+
+        def asks() -> bool:
+            found = platform.kube.get("workflows", name).get("status", {}).get("nodes", {}).values()
+            return any(node["type"] == "Suspend" and node["phase"] == "Running" for node in found)
+
+        eventually("the run asks", asks)
+        assert noted(platform, whole) is None
+        answered = platform.tiphys("resume", name, "-p", "approve=NO")
+        assert answered.returncode == 0, answered.stderr
+        eventually("the run ends", lambda: phase(platform, name) in ("Failed", "Succeeded"))
+    finally:
+        platform.kube.label("innodbclusters", whole, {"tiphys.dev/environment": "test"})
+    assert phase(platform, name) == "Failed"
+    assert topology(platform, whole).primary == before
+
+
+def test_the_kill_switch_stops_a_drill_that_is_under_way(platform: Platform, whole: str) -> None:
+    name = submit(platform, cluster=whole, fault="switchover", settle_seconds=120)
+    eventually("the drill is noted", lambda: noted(platform, whole))
+    eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
+    platform.kube.patch("configmaps", "tiphys-settings", {"data": {"drills": "off"}})
+    try:
+        eventually("the run ends", lambda: phase(platform, name) in ("Failed", "Succeeded"))
+        refused = platform.run("failover-drill", cluster=whole, fault="switchover")
+        assert refused.phase == "Failed" and "kill switch" in platform.logs(refused)
+    finally:
+        platform.kube.patch("configmaps", "tiphys-settings", {"data": {"drills": "on"}})
+    report = json.loads(platform.tiphys("report", name, "--json").stdout)
+    assert report["verdict"] == "ABORTED" and "kill switch" in " ".join(report["reasons"])
+
+
+def test_what_a_terminated_drill_leaves_behind_is_reaped(platform: Platform, whole: str) -> None:
+    name = submit(platform, cluster=whole, fault="switchover", settle_seconds=120)
+    eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
+    found = noted(platform, whole)
+    assert found is not None and found.workflow == name and found.before["primary"]
+    assert platform.tiphys("terminate", name).returncode == 0
+    eventually("the run ends", lambda: phase(platform, name) in ("Failed", "Error"))
+    assert "drill-undo" not in nodes(platform.kube.get("workflows", name)), "Terminate skips exit handlers"
+    eventually("its pods are gone", lambda: not running_pods(platform, name))
+    assert noted(platform, whole) is not None and ledgers(platform, whole) != []
+    cron = platform.kube.get("cronworkflows", "reap")
+    made = platform.kube.create(
+        "workflows",
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"generateName": "reap-now-"},
+            "spec": cron["spec"]["workflowSpec"],
+        },
+    )
+    reaper = str(made["metadata"]["name"])
+    eventually("the reaper ends", lambda: phase(platform, reaper) in ("Failed", "Succeeded", "Error"))
+    assert phase(platform, reaper) == "Succeeded", platform.tiphys("logs", reaper).stdout
+
+
+def running_pods(platform: Platform, name: str) -> list[str]:
+    pods = platform.kube.all("pods", f"workflows.argoproj.io/workflow={name}")
+    return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") in ("Pending", "Running")]
