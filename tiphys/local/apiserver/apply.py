@@ -13,7 +13,7 @@ import copy
 from typing import Any
 
 from tiphys.local.apiserver.errors import Cause, bad_request, conflict
-from tiphys.local.apiserver.fields import Path, fields_of, pack, remove_at, shown, unpack, value_at
+from tiphys.local.apiserver.fields import IDENTITY, Path, fields_of, pack, remove_at, shown, unpack, value_at
 from tiphys.local.apiserver.metadata import now
 from tiphys.local.apiserver.patches import merge
 from tiphys.local.apiserver.strategic import strategic_merge
@@ -39,6 +39,8 @@ def applied(
     if not manager:
         raise bad_request("fieldManager is required for apply patch")
     meta = wanted.get("metadata") or {}
+    if not isinstance(meta, dict):
+        raise bad_request(f"metadata must be an object, not {type(meta).__name__}")
     if meta.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     wanted = {**wanted, "metadata": {key: value for key, value in meta.items() if key != "managedFields"}}
@@ -54,7 +56,7 @@ def applied(
         kept = set().union(*owned.values()) | fields
         before = unpack(mine.get("fieldsV1") or {})
         # Shortest first: an item of a list goes whole, found by its key while that is still in it.
-        for path in sorted(before - fields, key=len):
+        for path in sorted(before - fields - IDENTITY, key=len):
             if not any(other[: len(path)] == path for other in kept):
                 remove_at(merged, path)
     packed = pack(fields)

@@ -13,7 +13,7 @@ from typing import Any
 from tiphys.local.apiserver.strategic import merge_key
 
 Path = tuple[str, ...]
-_IDENTITY = {("f:apiVersion",), ("f:kind",), ("f:metadata", "f:name"), ("f:metadata", "f:namespace")}
+IDENTITY = {("f:apiVersion",), ("f:kind",), ("f:metadata",), ("f:metadata", "f:name"), ("f:metadata", "f:namespace")}
 
 
 def fields_of(obj: dict[str, Any], keyed: bool) -> set[Path]:
@@ -23,7 +23,7 @@ def fields_of(obj: dict[str, Any], keyed: bool) -> set[Path]:
         obj: the object as it was sent.
         keyed: whether lists of built-in kinds are merged by their keys; those of custom kinds are one value.
     """
-    return {path for path in _leaves(obj, (), "", keyed) if path not in _IDENTITY}
+    return {path for path in _leaves(obj, (), "", keyed) if path not in IDENTITY}
 
 
 def _leaves(value: Any, at: Path, field: str, keyed: bool) -> Iterable[Path]:

@@ -18,6 +18,7 @@ from tiphys.local.apiserver.errors import (
     not_found,
 )
 from tiphys.local.apiserver.metadata import carry_over, metadata_faults, name_from, stamp_new
+from tiphys.local.apiserver.shapes import shape_faults
 from tiphys.local.apiserver.store import Record, Store
 from tiphys.local.registry import Kind, by_plural
 
@@ -65,6 +66,7 @@ class Lifecycle:
                 the object is not valid.
         """
         meta = _check_identity(kind, namespace, None, obj)
+        _check_shape(kind, obj)
         if kind.namespaced:
             self._check_namespace(kind, namespace or "", meta)
         if not meta.get("name") and isinstance(meta.get("generateName"), str) and meta["generateName"]:
@@ -109,6 +111,7 @@ class Lifecycle:
         if record is None:
             raise not_found(kind, name)
         meta = _check_identity(kind, namespace, name, new)
+        _check_shape(kind, new)
         if kind.custom and not patched and not meta.get("resourceVersion"):
             raise invalid(kind, name, [bad("metadata.resourceVersion", "0x0", "must be specified for an update")])
         carry_over(kind, record.obj, new, strict_uid=patched)
@@ -200,6 +203,12 @@ def released(kind: Kind, meta: dict[str, Any]) -> bool:
     """Tell whether nothing holds a deleted object any more; a namespace is held by what is in it."""
     held = kind is NAMESPACES or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds")
     return bool(meta.get("deletionTimestamp")) and not held
+
+
+def _check_shape(kind: Kind, obj: dict[str, Any]) -> None:
+    faults = shape_faults(kind, obj)
+    if faults:
+        raise invalid(kind, str(obj["metadata"].get("name") or ""), faults)
 
 
 def _check_identity(kind: Kind, namespace: str | None, name: str | None, obj: dict[str, Any]) -> dict[str, Any]:

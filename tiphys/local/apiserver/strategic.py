@@ -42,7 +42,7 @@ def merge_key(field: str, *lists: object) -> str | None:
     items = [item for found in lists if isinstance(found, list) for item in found]
     if not items or not all(isinstance(item, dict) for item in items):
         return None
-    named = [item for item in items if set(item) - {"$patch"}]
+    named = [item for item in items if item != {"$patch": "replace"}]
     return next((key for key in candidates if all(key in item for item in named)), None)
 
 
