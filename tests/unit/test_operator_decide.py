@@ -167,9 +167,9 @@ def test_a_pod_whose_server_is_stuck_is_not_held_for_ever() -> None:
     assert actions(members) == [Release(members[1])]
 
 
-def test_a_cluster_that_is_deleted_takes_nobody_in_and_ends_from_the_last_ordinal() -> None:
+def test_a_cluster_that_is_deleted_takes_nobody_in_and_lets_all_go() -> None:
     members = [going(item) for item in whole()]
-    assert actions(members, deleting=True) == [Leave(members[2])]
+    assert actions(members, deleting=True) == [Release(item) for item in members]
     assert actions([member(0, outside(0))], deleting=True) == []
 
 

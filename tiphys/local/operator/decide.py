@@ -80,7 +80,7 @@ def decide(members: Sequence[Member], diagnosis: Diagnosis, deleting: bool) -> l
     actions: list[Action] = []
     for member in members:
         if member.deleting is not None:
-            action = _going(member, members, deleting)
+            action = _going(member, deleting)
         elif deleting:
             action = None
         else:
@@ -90,17 +90,16 @@ def decide(members: Sequence[Member], diagnosis: Diagnosis, deleting: bool) -> l
     return actions
 
 
-def _going(member: Member, members: Sequence[Member], deleting: bool) -> Action | None:
+def _going(member: Member, deleting: bool) -> Action | None:
     assert member.deleting is not None
     if not member.guarded:
         return None
     view = member.view
     leaving = view and (view.in_group or view.starting or view.state == "ERROR") and not view.rejoining
-    if leaving and member.deleting < STOP_SECONDS:
-        others = [m for m in members if m.ordinal > member.ordinal and m.view and m.view.in_group]
-        # At the cluster's end the last ordinals leave first, so that the group stays whole until it is gone.
-        return None if deleting and others and member.deleting < STOP_SECONDS / 2 else Leave(member)
-    if view is None and member.running and member.deleting < STOP_SECONDS / 2:
+    # At the cluster's end nobody stays who would have to find out; a server leaves as it shuts down.
+    if leaving and not deleting and member.deleting < STOP_SECONDS:
+        return Leave(member)
+    if view is None and member.running and not deleting and member.deleting < STOP_SECONDS / 2:
         return None  # perhaps it only did not answer this once
     return Release(member)
 

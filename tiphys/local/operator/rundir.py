@@ -5,25 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 
+LIMIT = 107 - len("/mysql.sock")
+"""Longest folder that a socket fits in (unix(7): 108 bytes with the final zero)."""
+
+
 def _base() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and len(runtime) < 60 and os.access(runtime, os.W_OK):
-        return Path(runtime) / "tiphys"
-    return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp") / f"tiphys-{os.geteuid()}"
+    # Not XDG_RUNTIME_DIR: that is emptied when the user logs out, and servers may go on.
+    return Path(f"/tmp/tiphys-{os.geteuid()}")
 
 
 def short_link(folder: Path) -> Path:
-    """Return a short path that leads to `folder`, made where it is missing.
+    """Return a short path that leads to `folder`: itself if it is short enough, else a link, made where missing.
 
     The links live in a folder of this user alone; those that lead nowhere any more are removed on the way.
 
     Raises:
         PermissionError: another user owns the folder of the links.
     """
+    if len(os.fsencode(folder)) <= LIMIT:
+        return folder
     base = _base()
     base.mkdir(mode=0o700, exist_ok=True)
     seen = base.lstat()
