@@ -7,7 +7,6 @@ import os
 import stat
 from pathlib import Path
 
-
 LIMIT = 107 - len("/mysql.sock")
 """Longest folder that a socket fits in (unix(7): 108 bytes with the final zero)."""
 
