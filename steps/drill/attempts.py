@@ -20,6 +20,7 @@ NOT_COMMITTED = frozenset(
         1836,  # read-only mode
         3098,  # the table does not fit group replication
         3101,  # group replication rolled it back: certification
+        4094,  # "All queries have been blocked while function 'group_replication_set_as_primary()' is executing"
     }
 )
 """Server errors after which the statement is certainly not committed, anywhere.

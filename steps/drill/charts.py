@@ -30,7 +30,7 @@ def charts(result: Result, width: float) -> str:
     m = result.measurement
     fault_at = m.injected_at or 0.0
     first = max(0.0, m.steady_from, fault_at - 5.0)
-    gutter = 48.0 if width > 600 else 40.0
+    gutter = 50.0
     time = Scale(first - fault_at, m.ended_at - fault_at, gutter, width - 8)
     drawing = Drawing(width, f"Latency, errors and member states of drill {m.run}")
     y = _badges(drawing, result, time, fault_at)

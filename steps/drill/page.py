@@ -13,6 +13,7 @@ from steps.drill.ledger import ANSWER_SECONDS, CONNECT_SECONDS
 from steps.drill.outages import OUTAGE_SECONDS
 from steps.drill.result import Result
 from steps.drill.sampler import MEMBER_SECONDS, POD_SECONDS
+from steps.drill.timeline import NEVER_LOST
 from steps.drill.verdict import Outcome, seconds
 
 MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INVALID: "?", Outcome.ABORTED: "■"}
@@ -104,15 +105,22 @@ def tiles(result: Result) -> list[Tile]:
         ),
     ]
     if result.reads is not None:
-        made.append(Tile("Read downtime", seconds(result.reads.longest), "on the Router's read-only port"))
+        worst = (
+            f"one client {seconds(result.worst_reader)}" if result.worst_reader - result.reads.longest >= 1.0 else ""
+        )
+        made.append(Tile("Read downtime", seconds(result.reads.longest), worst or "on the Router's read-only port"))
     note = f"{v.in_doubt_present} there, {v.in_doubt_absent} not" if v else "not verified"
     made.append(
         Tile("Writes in doubt", str(result.in_doubt), note if result.in_doubt else "every client knows its fate")
     )
     made.append(Tile("New primary", result.new_primary or "none", f"before: {m.target.pod}"))
-    whole, fault_at = result.timeline.at("whole"), m.injected_at or 0.0
-    back = seconds(whole - fault_at) if whole is not None else "not seen"
-    made.append(Tile("Full redundancy", back, f"{m.expected} of {m.expected} members ONLINE, after the fault"))
+    whole = next(moment for moment in result.timeline.moments if moment.key == "whole")
+    if whole.at is not None:
+        note = f"until {m.expected} of {m.expected} members were ONLINE"
+        made.append(Tile("Full redundancy", seconds(whole.at - (m.injected_at or 0.0)), note))
+    else:
+        never_lost = whole.note == NEVER_LOST
+        made.append(Tile("Full redundancy", "kept" if never_lost else "not seen", whole.note if never_lost else ""))
     return made
 
 

@@ -39,6 +39,7 @@ class Result:
         writes: write downtime.
         reads: read downtime; None where no client read.
         worst_client: the longest time that one single writing client was without an acknowledgement, in seconds.
+        worst_reader: likewise of the reading clients; 0 where there is none.
         timeline: moments and phases.
         bands: server UUID to its states over time.
         pods: server UUID to pod.
@@ -54,6 +55,7 @@ class Result:
     writes: Downtime
     reads: Downtime | None
     worst_client: float
+    worst_reader: float
     timeline: Timeline
     bands: dict[str, list[Band]]
     pods: dict[str, str]
@@ -82,7 +84,10 @@ def evaluate(measurement: Measurement, verification: Verification | None) -> Res
     writes = downtime(measurement.acknowledged("write"), 0.0, fault_at, measurement.ended_at)
     has_readers = any(client.kind == "read" for client in measurement.clients)
     reads = downtime(measurement.acknowledged("read"), 0.0, fault_at, measurement.ended_at) if has_readers else None
-    worst = max((_alone(attempts, fault_at, measurement) for attempts in measurement.of_kind("write")), default=0.0)
+    worst, worst_reader = (
+        max((_alone(attempts, fault_at, measurement) for attempts in measurement.of_kind(kind)), default=0.0)
+        for kind in ("write", "read")
+    )
     elected = next((moment.note for moment in story.moments if moment.key == "elected"), "")
     pods = {sample.view.own_id: sample.pod for sample in measurement.members if sample.view is not None}
     return Result(
@@ -91,6 +96,7 @@ def evaluate(measurement: Measurement, verification: Verification | None) -> Res
         writes=writes,
         reads=reads,
         worst_client=worst,
+        worst_reader=worst_reader,
         timeline=story,
         bands=bands(evidence.observed, _servers(evidence.observed, pods), measurement.ended_at),
         pods=pods,
@@ -157,6 +163,7 @@ def to_json(result: Result) -> dict[str, Any]:
             "total_write_downtime_seconds": round(result.writes.total, 3),
             "write_outages": len(result.writes.outages),
             "worst_client_seconds": round(result.worst_client, 3),
+            "worst_reader_seconds": round(result.worst_reader, 3) if result.reads else None,
             "read_downtime_seconds": round(result.reads.longest, 3) if result.reads else None,
             "read_outages": len(result.reads.outages) if result.reads else None,
             "normal_write_spacing_seconds": round(result.writes.spacing, 4),

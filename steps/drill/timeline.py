@@ -18,6 +18,9 @@ from steps.drill.samples import Observed
 UNSEEN_SECONDS = 1.0
 """Without any majority view for longer than this, a member's state is drawn as unknown."""
 
+NEVER_LOST = "every member was ONLINE all the time"
+"""The note of moment `whole` where it has no time because there was nothing to restore."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -130,8 +133,13 @@ def timeline(
     proven = [moment for moment in (elected, routed, first_write) if moment is not None]
     elected = min(proven) if elected is not None else None
     routed = min(moment for moment in (routed, first_write) if moment is not None) if routed or first_write else None
+    whole_note = "every member is ONLINE in the majority's view"
     whole = _whole_from(after, elected if elected is not None else left)
-    landed = proof.at if proof else None
+    if after and all(seen.topology.online == seen.topology.expected for seen in after):
+        whole, whole_note = None, NEVER_LOST
+    # The first effect cannot come after what it led to, though samples may show it later.
+    causes = [moment for moment in (proof.at if proof else None, unreachable, left, elected) if moment is not None]
+    landed = min(causes) if proof else None
     gone_title = "Expelled from the group" if unreachable is not None else "Left the group"
     name = (heir.pod or heir.id) if heir else ""
     moments = (
@@ -142,7 +150,7 @@ def timeline(
         Moment("elected", "New primary elected", elected, name),
         Moment("routed", "Router leads to it", routed, "a client's new connection reached the new primary"),
         Moment("first-write", "First write acknowledged", first_write, "by the new primary"),
-        Moment("whole", "Full redundancy", whole, "every member is ONLINE in the majority's view"),
+        Moment("whole", "Full redundancy", whole, whole_note),
     )
     return Timeline(moments, phases(moments))
 

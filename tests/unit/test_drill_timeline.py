@@ -1,18 +1,21 @@
 """The story of a failover from samples, and the proof of each fault."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import drill_story as story
 import pytest
-from drill_story import measurement
+from drill_story import measurement, verified
 
 from steps.drill.attempts import Outcome, outcome_of_error
 from steps.drill.evidence import Evidence, first_effect, left_group
 from steps.drill.faults import FAULTS
 from steps.drill.measurement import from_json, load, save, to_json
+from steps.drill.page import render
+from steps.drill.result import evaluate
 from steps.drill.run import steady_since, unsteady
 from steps.drill.samples import observe
-from steps.drill.timeline import Moment, bands, phases, timeline
+from steps.drill.timeline import NEVER_LOST, Moment, bands, phases, timeline
 from steps.drill.watch import QUORUM_SECONDS, Limits
 from steps.errors import BadParameters
 
@@ -170,3 +173,20 @@ def test_limits_break_after_a_long_time_without_quorum_and_without_primary_at_th
     assert "without a primary" in limits.broken(180.0, 180.0)
     limits.see(seen[-1])
     assert limits.broken(500.0, 180.0) == ""
+
+
+def test_a_switchover_loses_no_redundancy_and_lands_before_the_election() -> None:
+    samples = []
+    for sample in story.member_samples():
+        server = next(server for server, pod in story.PODS.items() if pod == sample.pod)
+        primary = "uuid-a" if sample.end < story.FAULT_AT + 0.5 else "uuid-b"
+        samples.append(sample._replace(view=story.view(server, dict.fromkeys(story.PODS, "ONLINE"), primary)))
+    m = measurement(fault="switchover", members=samples)
+    proof = FAULTS["switchover"].proof(m.target, m.evidence())
+    assert proof is not None
+    late = replace(proof, at=proof.at + 0.2)
+    found = timeline(m.target, m.evidence(), late, m.of_kind("write"))
+    assert found.at("whole") is None and found.at("left") is None
+    assert found.at("landed") == found.at("elected") == pytest.approx(story.FAULT_AT + 0.6, abs=0.15)
+    page = render(evaluate(m, verified(m)))
+    assert NEVER_LOST in page and ">kept<" in page

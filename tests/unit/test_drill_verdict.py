@@ -133,12 +133,12 @@ def test_an_open_outage_is_told_as_such() -> None:
 def test_advice_names_the_setting_the_gain_and_the_price() -> None:
     advice = result().advice
     expel = advice[0]
-    assert "group_replication_member_expel_timeout = 1" in expel.change
+    assert "group_replication_member_expel_timeout = 0" in expel.change
     assert expel.gain_seconds == pytest.approx(4.0, abs=0.2) and expel.price
     assert any("unreachable_majority_timeout" in item.change for item in advice)
     gains = [item.gain_seconds or 0.0 for item in advice]
     assert gains == sorted(gains, reverse=True)
-    settings = {**measurement().settings, "group_replication_member_expel_timeout": "1"}
+    settings = {**measurement().settings, "group_replication_member_expel_timeout": "0"}
     tuned = result(measurement(settings=settings)).advice
     assert not any("expel" in item.change for item in tuned), "what is set already is not advised"
 
