@@ -107,6 +107,16 @@ def test_no_proof_without_a_change_or_without_the_member_leaving() -> None:
     assert first_effect(m.target, nothing) is None
 
 
+def test_a_pod_that_only_became_unready_proves_nothing() -> None:
+    m = measurement(pods=[])
+    unready = story.replace_pod(m.target.before, at=6.0, ready=False)
+    calm = [s._replace(server_started=None) for s in m.members]
+    evidence = Evidence(story.FAULT_AT, [unready], calm, m.observed())
+    assert left_group(m.target, evidence) is not None
+    assert FAULTS["crash"].proof(m.target, evidence) is None
+    assert FAULTS["delete-pod"].proof(m.target, evidence) is None
+
+
 def test_a_deleted_pod_is_proven_by_its_uid_only() -> None:
     m = measurement()
     assert FAULTS["delete-pod"].proof(m.target, m.evidence()) is None, "a restarted container is no deleted pod"
