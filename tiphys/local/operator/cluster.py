@@ -192,8 +192,9 @@ class Cluster:
             await self._say(obj, "StatusChange", text)
         if diagnosis.status.startswith(("NO_QUORUM", "SPLIT_BRAIN")):
             text = (
-                f"{diagnosis.status}: this is not repaired by itself, since the members that are not seen might"
-                " hold newer data. Bring them back, or decide which members go on (group_replication_force_members)"
+                f"{diagnosis.status}: not repaired by itself, since members that are not seen might hold newer data."
+                " Bring them back; or, on a member that shall go on without them, set group_replication_force_members"
+                " to its own @@group_replication_local_address and then to ''; the others will join it"
             )
             await self._say(obj, "UnrecoverableState", text, "Warning")
 
