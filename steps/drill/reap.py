@@ -70,8 +70,8 @@ def is_over(noted: Intent, phases: Mapping[str, str], now: datetime) -> bool:
     if noted.expires:
         try:
             return datetime.fromisoformat(noted.expires) < now
-        except ValueError:
-            return True
+        except (ValueError, TypeError):
+            return True  # no time, or one without a zone
     return True
 
 
