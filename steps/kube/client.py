@@ -61,6 +61,10 @@ class Kube:
         self._api = api
         self.namespace = namespace
 
+    def close(self) -> None:
+        """Close the connections; the end of a step's process does it as well."""
+        self._api.close()
+
     def path(self, resource: str, name: str | None = None, subresource: str | None = None) -> str:
         """Return the URL path of a resource, one of its objects, or a subresource of that."""
         scope = "" if resource in CLUSTER_WIDE else f"/namespaces/{self.namespace}"
@@ -204,6 +208,7 @@ class Kube:
                 raise Temporary(f"{what} ended without an exit code: the container went away, or lacks it") from error
         finally:
             stream.close()
+            stream.sock.shutdown()  # close() leaves the socket open where the other side has closed first
 
     def cluster(self, name: str) -> Object:
         """Return an InnoDBCluster.

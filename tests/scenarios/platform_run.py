@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -81,7 +82,7 @@ class Platform:
         """Return what the steps of a run logged."""
         return self.tiphys("logs", done.name).stdout
 
-    @property
+    @functools.cached_property
     def kube(self) -> Kube:
         """A client for the pack's namespace."""
         settings = Configuration()
@@ -108,13 +109,16 @@ def start() -> Platform:
     platform = Platform(home, free_network(), free_port())
     made = platform.tiphys("up", f"--network={platform.network}", f"--webhook-port={platform.webhook_port}")
     if made.returncode:
+        logs = "".join(f"\n{path.name}:\n{path.read_text()[-1500:]}" for path in sorted(home.glob("logs/*.log")))
         stop(platform)
-        raise AssertionError(f"tiphys up failed:\n{made.stdout}\n{made.stderr}")
+        raise AssertionError(f"tiphys up failed:\n{made.stdout}\n{made.stderr}\n{logs}")
     return platform
 
 
 def stop(platform: Platform) -> list[int]:
     """Stop a platform, remove its folder, and return the processes that it left behind."""
+    if "kube" in vars(platform):
+        platform.kube.close()
     platform.tiphys("down")
     left = platform.leftovers()
     shutil.rmtree(platform.home.parent, ignore_errors=True)

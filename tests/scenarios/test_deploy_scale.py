@@ -8,8 +8,9 @@ import subprocess
 from typing import Any
 
 import pytest
-from platform_run import Platform
+from platform_run import Finished, Platform
 
+from steps.errors import StepError
 from steps.kube.pods import is_ready
 from steps.mysql.connection import ROUTER_RW_PORT, SERVER_PORT, query, root_credentials, session
 from steps.mysql.topology import Topology, read_topology
@@ -83,6 +84,29 @@ def test_a_check_finds_nothing_and_writes_a_report(platform: Platform, demo: str
     done = platform.succeeds("check-cluster", cluster=demo)
     assert (done.outputs["health"], done.outputs["findings"]) == ("ok", "0"), platform.logs(done)
     assert done.outputs["summary"] == "all well: demo"
+
+
+def test_the_schedule_checks_whatever_clusters_there_are(platform: Platform, demo: str) -> None:
+    schedule = platform.kube.get("cronworkflows", "check-all-clusters")
+    workflow = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": "check-all-now"},
+        "spec": schedule["spec"]["workflowSpec"],
+    }
+    platform.kube.create("workflows", workflow)
+    platform.tiphys("wait", "check-all-now")
+    done = Finished(platform.kube.get("workflows", "check-all-now"))
+    assert done.phase == "Succeeded" and done.outputs["health"] == "ok", platform.logs(done)
+    assert demo in done.outputs["summary"]
+
+
+def test_commands_in_containers_tell_their_exit_code(platform: Platform, demo: str) -> None:
+    done = platform.kube.execute(f"{demo}-0", "mysql", ["sh", "-c", "echo out; echo err >&2; exit 3"])
+    assert (done.exit_code, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    assert platform.kube.execute(f"{demo}-0", "mysql", ["true"]).exit_code == 0
+    with pytest.raises(StepError, match="no-such-container"):
+        platform.kube.execute(f"{demo}-0", "no-such-container", ["true"])
 
 
 def test_scaling_up_and_back_keeps_the_primary_and_the_rows(platform: Platform, demo: str) -> None:

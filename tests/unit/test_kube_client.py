@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Kube:
+def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
     monkeypatch.setenv("KUBECONFIG", str(server.settings.kubeconfig))
     made = client.connect("tiphys")
     for resource in ("configmaps", "pods", "innodbclusters", "poddisruptionbudgets"):
         for item in made.all(resource):
             made.delete(resource, item["metadata"]["name"], grace_seconds=0)
-    return made
+    yield made
+    made.close()
 
 
 def config_map(name: str, labels: dict[str, str] | None = None, **data: str) -> dict[str, Any]:
@@ -124,8 +126,8 @@ def test_a_wrong_token_says_what_to_check(server: ApiServer, tmp_path: Path, mon
     wrong = tmp_path / "kubeconfig"
     wrong.write_text(server.settings.kubeconfig.read_text().replace(server.token(), "wrong"))
     monkeypatch.setenv("KUBECONFIG", str(wrong))
-    with pytest.raises(Forbidden, match="Check KUBECONFIG") as caught:
-        client.connect("tiphys").get("configmaps", "a")
+    with closing(client.connect("tiphys")) as kube, pytest.raises(Forbidden, match="Check KUBECONFIG") as caught:
+        kube.get("configmaps", "a")
     assert caught.value.exit_code == 1
 
 
