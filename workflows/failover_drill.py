@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hera.workflows import Parameter, Step, Steps, Suspend, WorkflowTemplate
 from hera.workflows.models import EnvVar, SuppliedValueFrom, ValueFrom
-from steps.drill.report import drill_report
 
 from steps.drill.approval import drill_approval
 from steps.drill.measure import FILE as MEASUREMENT
 from steps.drill.measure import drill_measure
 from steps.drill.preflight import drill_preflight
+from steps.drill.report import drill_report
 from steps.drill.undo import drill_undo
 from steps.drill.verify import FILE as VERIFICATION
 from steps.drill.verify import drill_verify
