@@ -79,7 +79,9 @@ def whole(platform: Platform, demo: str) -> Iterator[str]:
 def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform, whole: str) -> None:
     before = topology(platform, whole).primary
     assert before is not None
-    done = platform.run("failover-drill", cluster=whole, fault="crash", max_write_downtime_seconds=120)
+    done = platform.run(
+        "failover-drill", cluster=whole, fault="crash", steady_seconds=1, max_write_downtime_seconds=120
+    )
     assert done.phase == "Succeeded", platform.logs(done)
     assert set(done.outputs) >= OUTPUTS
     assert done.outputs["verdict"] == "PASS" and done.outputs["lost-writes"] == "0"
@@ -102,7 +104,9 @@ def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform,
 
 
 def test_a_broken_budget_fails_the_run_and_still_makes_its_report(platform: Platform, whole: str) -> None:
-    done = platform.run("failover-drill", cluster=whole, fault="switchover", max_write_downtime_seconds=0)
+    done = platform.run(
+        "failover-drill", cluster=whole, fault="switchover", steady_seconds=1, max_write_downtime_seconds=0
+    )
     assert done.phase == "Failed"
     assert done.outputs["verdict"] == "FAIL" and set(done.outputs) >= OUTPUTS
     assert float(done.outputs["write-downtime-seconds"]) > 0
@@ -156,7 +160,7 @@ def test_production_asks_first_and_no_means_no(platform: Platform, whole: str) -
 
 
 def test_the_kill_switch_stops_a_drill_that_is_under_way(platform: Platform, whole: str) -> None:
-    name = submit(platform, cluster=whole, fault="switchover", settle_seconds=120)
+    name = submit(platform, cluster=whole, fault="switchover", steady_seconds=1, settle_seconds=120)
     eventually("the drill is noted", lambda: noted(platform, whole))
     eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
     platform.kube.patch("configmaps", "tiphys-settings", {"data": {"drills": "off"}})
@@ -171,7 +175,7 @@ def test_the_kill_switch_stops_a_drill_that_is_under_way(platform: Platform, who
 
 
 def test_what_a_terminated_drill_leaves_behind_is_reaped(platform: Platform, whole: str) -> None:
-    name = submit(platform, cluster=whole, fault="switchover", settle_seconds=120)
+    name = submit(platform, cluster=whole, fault="switchover", steady_seconds=1, settle_seconds=120)
     eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
     found = noted(platform, whole)
     assert found is not None and found.workflow == name and found.before["primary"]
