@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from tiphys.documentation import PAGE, runbooks_page
+
 PACKAGES = ("workflows", "eventsources", "sensors")
 MARK = "# Rendered by `tiphys render` from "
 KUSTOMIZATION = "kustomization.yaml"
@@ -98,7 +100,8 @@ class Rendering:
     def of_project(cls, base: Path) -> Rendering:
         """Render the project's modules for a base folder; hand-written files there are listed, not changed."""
         files, objects = {}, {}
-        for package, module, manifest in built():
+        built_once = list(built())
+        for package, module, manifest in built_once:
             path = f"{package}/{manifest['metadata']['name']}.yaml"
             files[path] = f"{MARK}{package}/{module}.py; change that file, not this one.\n{as_yaml(manifest)}"
             objects[path] = manifest
@@ -113,6 +116,7 @@ class Rendering:
             "namespace": NAMESPACE,
             "resources": by_hand + sorted(files),
         }
+        files[PAGE] = runbooks_page(manifest for _, _, manifest in built_once)
         files[KUSTOMIZATION] = f"{MARK}what it lists; `kubectl apply -k` reads it.\n{as_yaml(kustomization)}"
         return cls(base, files, objects)
 
