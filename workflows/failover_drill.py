@@ -47,7 +47,7 @@ def build() -> WorkflowTemplate:
         approval = container(drill_approval, retry_when=None, timeout="1m")
         form = Suspend(
             name="approval-form",
-            inputs=[Parameter(name="approve", value="NO", enum=["YES", "NO"], description="May this drill hit it?")],
+            inputs=[Parameter(name="approve", default="NO", enum=["YES", "NO"], description="May this drill hit it?")],
             outputs=[Parameter(name="approve", value_from=ValueFrom(supplied=SuppliedValueFrom()))],
         )
         with Steps(name="approval") as ask:
