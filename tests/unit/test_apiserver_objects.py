@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -73,8 +74,16 @@ def test_no_header_and_other_schemes_are_no_token(server: ApiServer) -> None:
     refused.value.close()
 
 
+def test_a_header_that_is_no_text_is_no_token(server: ApiServer) -> None:
+    connection = http.client.HTTPConnection(server.settings.api_host, server.settings.api_port, timeout=20)
+    connection.request("GET", "/api", headers={"Authorization": b"Bearer \xff\xfe"})  # type: ignore[dict-item]
+    assert connection.getresponse().status == 401
+    connection.close()
+
+
 def test_the_token_and_the_store_are_readable_to_the_owner_only(server: ApiServer) -> None:
-    for name in ("admin.token", "apiserver.db", "kubeconfig", f"apiserver-{server.settings.api_host}.key"):
+    made = ("admin.token", "apiserver.db", "apiserver.db-wal", "kubeconfig")
+    for name in (*made, f"apiserver-{server.settings.api_host}.key"):
         assert (server.home / name).stat().st_mode & 0o077 == 0, name
 
 

@@ -76,6 +76,8 @@ def run_part(part: str, run: Callable[[Path], Coroutine[Any, Any, int | None]], 
     parser.add_argument("--home", type=Path, default=default_home(), help="the platform's folder")
     home: Path = parser.parse_args(argv or None).home.absolute()
     os.environ[PLATFORM_VARIABLE] = str(home)
+    # The platform's folder may be one that was there before, and readable to others: its files are not.
+    os.umask(0o077)
     log_json_lines(part)
     return asyncio.run(_until_told(run(home)))
 

@@ -62,7 +62,7 @@ class Settings:
         return cls(**{**saved, "home": home})
 
     def save(self) -> None:
-        """Write the settings into the platform's folder, which is made readable to its owner only."""
+        """Write the settings into the platform's folder; one that is not there is made, for its owner only."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         values = {key: value for key, value in asdict(self).items() if key != "home"}
         (self.home / "platform.json").write_text(json.dumps(values, indent=2) + "\n")

@@ -70,7 +70,7 @@ class Server:
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Check the token, and turn whatever goes wrong into a Status object."""
         try:
-            given = request.headers.get("Authorization", "").encode()
+            given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
             if not hmac.compare_digest(given, self._token):
                 raise ApiError(401, "Unauthorized", "Unauthorized")
             response: web.StreamResponse = await handler(request)
