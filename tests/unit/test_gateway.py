@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 from collections.abc import Iterator
@@ -172,6 +173,16 @@ def test_a_body_beyond_the_limit_is_not_read(platform: Settings) -> None:
     assert call(port, PATH, chunks, **{"Transfer-Encoding": "chunked"}).status == 413
     exact = '{"cluster": "demo"}'
     assert call(port, PATH, exact + " " * (65536 - len(exact))).status == 200
+
+
+def test_a_packed_body_is_not_taken(platform: Settings) -> None:
+    packed = gzip.compress(b'{"cluster": "packed"}')
+    before = (platform.home / "gateway.log").read_text()
+    for body in (packed, b"not packed"):
+        answer = call(platform.webhook_port, PATH, body, **{"Content-Encoding": "gzip"})
+        assert answer.status == 415 and "plain JSON" in answer.error
+    assert "Traceback" not in (platform.home / "gateway.log").read_text().removeprefix(before)
+    assert (platform.home / "events.sqlite").stat().st_mode & 0o077 == 0
 
 
 def test_a_new_token_counts_from_the_moment_it_is_there(platform: Settings) -> None:

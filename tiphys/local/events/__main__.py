@@ -39,7 +39,9 @@ async def run(home: Path) -> None:
                 await informer.synced()
             tasks.create_task(worker.run())
             app = Gateway(kube, directory, store, worker).application()
-            runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=5)
+            runner = web.AppRunner(
+                app, access_log=None, handle_signals=False, shutdown_timeout=5, auto_decompress=False
+            )
             await runner.setup()
             try:
                 # Every endpoint is served on the platform's one webhook port, whatever port its EventSource names:

@@ -97,6 +97,9 @@ class Gateway:
         raise Problem(401, message, {"WWW-Authenticate": "Bearer"})
 
     async def _body(self, request: web.Request, endpoint: Endpoint) -> dict[str, Any]:
+        coding = request.headers.get("Content-Encoding", "").lower()
+        if coding not in ("", "identity"):
+            raise Problem(415, f"a body with Content-Encoding {coding[:40]} is not taken; send plain JSON")
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await bodies.read(request.content, endpoint.limit, request.content_length)
