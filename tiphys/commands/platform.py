@@ -15,6 +15,7 @@ import click
 from tiphys.local.settings import Settings, default_home
 
 DOWN_SECONDS = 90.0
+DOWN_TRIES = 3
 CLUSTER_BYTES = 2_200_000_000
 """What three servers and two routers take, measured: 635 MB a server, the rest for the routers."""
 
@@ -119,17 +120,20 @@ def down(purge: bool) -> None:
     from tiphys.local.platform.record import is_up
 
     home = default_home()
-    was_up = is_up(home)
-    if not was_up and not of_platform(home):
+    if not is_up(home) and not of_platform(home):
         click.echo(f"The platform in {home} is down already.")
     else:
         with LiveList([]) as live:
-            if was_up:
-                _end_supervisor(home, live)
-            # What a killed supervisor left, and what slipped through.
-            if of_platform(home):
-                end_everything(home, lambda name, state: live.show(name, Readiness(state)))
-        if left := of_platform(home):
+            # More than once, because an `up` that stood in line behind another may start it anew meanwhile.
+            for _ in range(DOWN_TRIES):
+                if is_up(home):
+                    _end_supervisor(home, live)
+                # What a killed supervisor left, and what slipped through.
+                if of_platform(home):
+                    end_everything(home, lambda name, state: live.show(name, Readiness(state)))
+                if not (left := of_platform(home)):
+                    break
+        if left:
             names = ", ".join(map(str, left))
             raise click.ClickException(f"still running: {names}. End them yourself, then run `tiphys down` again")
         click.echo(f"The platform in {home} is down; no process of it is left.")
