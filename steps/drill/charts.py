@@ -77,7 +77,7 @@ def _latency(
         y = latency(value)
         drawing.line(time.start, y, time.end, y, "grid")
         drawing.text(time.start - 5, y + 3.5, label, "small", "end")
-    for outage in downtime.outages:
+    for outage in downtime.outages or ([downtime.worst] if downtime.worst else []):
         left, right = time(outage.start - fault_at), time(outage.end - fault_at)
         hint = f"no acknowledged {title.lower()[:-1]} for {outage.downtime:.2f} s"
         drawing.box(left, head, right - left, height + strip + 16, "outage", hint)
