@@ -145,6 +145,15 @@ def test_trigger_goes_through_the_webhook_with_a_key(platform: Settings) -> None
         assert call(platform, *words[:4], "--key", "Not_a_key").returncode == 1
 
 
+def test_a_proxy_is_not_asked_for_this_machine(platform: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with running_gateway(platform):
+        posted = call(platform, "trigger", "test-drill", "-p", "cluster=demo", "--key", "past-the-proxy")
+    assert posted.stdout.startswith("test-drill-past-the-proxy started"), posted.stderr
+
+
 def test_wait_shows_each_change_and_the_outputs(platform: Settings) -> None:
     outputs = {"parameters": [{"name": "lost-writes", "value": "0"}, {"name": "verdict", "value": "PASS"}]}
     nodes = [node("good", "Steps"), node("group", "StepGroup", parent="good"), node("measure", parent="good")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from uuid import uuid4
 
 import click
 
-from tiphys.local.settings import Settings
+from tiphys.local.platform.record import is_up
+from tiphys.local.settings import default_home
 
 CLUSTER = "demo"
 
@@ -25,7 +27,10 @@ def tiphys(*arguments: str, check: bool = True) -> int:
         click.ClickException: `check` is true and the command failed.
     """
     click.secho(f"\n$ tiphys {shlex.join(arguments)}", bold=True)
-    code = subprocess.run([sys.executable, "-m", "tiphys.cli", *arguments], check=False).returncode
+    # Never to another cluster: the demo is this machine's, whatever KUBECONFIG names.
+    environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+    command = [sys.executable, "-m", "tiphys.cli", *arguments]
+    code = subprocess.run(command, check=False, env=environment).returncode
     if check and code:
         raise click.ClickException(f"tiphys {arguments[0]} ended with {code}; its output above says why")
     return code
@@ -49,7 +54,7 @@ def demo(keep: bool, rows: int, fault: str) -> None:
     stopped and whether one was lost. A platform that was up already is left up.
     """
     started = time.monotonic()
-    was_up = (Settings.load().home / "supervisor.pid").exists() and tiphys("status", check=False) == 0
+    was_up = is_up(default_home())
     key = uuid4().hex[:8]
     verdict = 1
     try:

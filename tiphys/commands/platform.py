@@ -83,6 +83,11 @@ def _say_what_next(settings: Settings, was_up: bool, applied: str) -> None:
         click.echo(f"S3: {s3.message}.")
     if warning := memory_warning(Path("/proc/meminfo").read_text()):
         click.echo(warning)
+    if os.environ.get("KUBECONFIG") not in (None, "", str(settings.kubeconfig)):
+        click.echo(
+            "Note: KUBECONFIG is set, so submit, trigger, wait, logs and report go to the cluster that it names; "
+            "`unset KUBECONFIG` for this platform."
+        )
     home = "" if "TIPHYS_HOME" not in os.environ else f" --home {settings.home}"
     click.echo(
         "\nNext:\n"

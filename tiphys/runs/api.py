@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from tiphys.local.settings import NAMESPACE, Settings
 from tiphys.runs.errors import NotFound, ToolError, Unreachable
+from tiphys.runs.loopback import is_loopback
 
 Object = dict[str, Any]
 
@@ -72,6 +73,8 @@ class Cluster:
             raise ToolError(f"{seen}: {said}; start a platform with `tiphys up`, or use --kubeconfig") from error
         self.namespace = where.namespace or (active.get("context") or {}).get("namespace") or NAMESPACE
         settings.retries = False
+        if is_loopback(str(settings.host)):
+            settings.proxy = None
         self._api: Any = ApiClient(settings)
         self._host = str(settings.host)
 

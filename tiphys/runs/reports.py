@@ -8,6 +8,7 @@ from typing import Any
 
 from tiphys.runs.api import Cluster, Object
 from tiphys.runs.errors import NotFound, ToolError
+from tiphys.runs.loopback import is_loopback
 from tiphys.runs.nodes import nodes_of, phase_of
 
 SECRET = "tiphys-s3"
@@ -75,13 +76,18 @@ def _client(cluster: Cluster) -> tuple[Any, str]:
         raise ToolError(
             f"no Secret {SECRET} in namespace {cluster.namespace}, which tells where reports are"
         ) from error
-    endpoint = secret["endpoint"]
+    endpoint = secret["endpoint"] if "://" in secret["endpoint"] else f"https://{secret['endpoint']}"
     client = boto3.client(
         "s3",
-        endpoint_url=endpoint if "://" in endpoint else f"https://{endpoint}",
+        endpoint_url=endpoint,
         region_name=secret.get("region") or "us-east-1",
         aws_access_key_id=secret["accessKey"],
         aws_secret_access_key=secret["secretKey"],
-        config=Config(s3={"addressing_style": "path"}, connect_timeout=5, retries={"max_attempts": 2}),
+        config=Config(
+            s3={"addressing_style": "path"},
+            connect_timeout=5,
+            retries={"max_attempts": 2},
+            proxies={} if is_loopback(endpoint) else None,
+        ),
     )
     return client, secret.get("bucket") or "tiphys"
