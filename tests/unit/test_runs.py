@@ -249,6 +249,7 @@ def test_no_cluster_is_one_line(platform: Settings) -> None:
     assert missing.returncode == 1 and "/nowhere is of no use" in missing.stderr and "tiphys up" in missing.stderr
 
 
+@pytest.mark.usefixtures("versitygw")
 def test_the_report_comes_from_s3(platform: Settings) -> None:
     import asyncio
 

@@ -17,7 +17,7 @@ from platform_help import clean, eventually, new_home, program_on_path, running
 
 from tiphys.local.client import ApiError, Kube
 from tiphys.local.platform.processes import of_platform
-from tiphys.local.s3 import build, programs
+from tiphys.local.s3 import build
 from tiphys.local.s3.credentials import credentials_file, list_bucket, load_or_make
 from tiphys.local.s3.publish import repositories
 from tiphys.local.s3.state import State, wait_until_ready
@@ -64,9 +64,8 @@ def test_argos_repository_names_the_secret_and_never_the_key(settings: Settings)
     assert s3["secretKeySecret"] == {"name": "tiphys-s3", "key": "secretKey"}
 
 
+@pytest.mark.usefixtures("versitygw")
 def test_the_server_keeps_objects_checks_signatures_and_dies_with_its_part(settings: Settings) -> None:
-    if programs.versitygw_there() is None:
-        pytest.skip("versitygw is neither on PATH nor built yet: `tiphys up` builds it")
     credentials = load_or_make(settings)
     with running("tiphys.local.s3", settings) as part:
         state = ready(settings.home)
@@ -110,9 +109,8 @@ def test_without_go_and_packages_moto_stands_in_and_says_so(settings: Settings, 
     assert not list((tmp_path / "cache" / "versitygw").glob("build-*")), "the failed build left its folder"
 
 
+@pytest.mark.usefixtures("versitygw")
 def test_an_address_in_use_is_a_failure_that_says_so(settings: Settings, tmp_path: Path) -> None:
-    if programs.versitygw_there() is None:
-        pytest.skip("versitygw is neither on PATH nor built yet: `tiphys up` builds it")
     other = dataclasses.replace(settings, home=tmp_path / "other")
     other.save()
     with running("tiphys.local.s3", settings):
