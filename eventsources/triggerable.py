@@ -23,6 +23,17 @@ from steps.parameters import Parameter
 INTERNAL_LABEL = "tiphys.dev/internal"
 """Label (value "true") of a WorkflowTemplate that nothing outside may start."""
 
+WITHHELD: dict[str, frozenset[str]] = {
+    # Any server option at all: files that mysqld writes anywhere, logins without a password. And who may break a
+    # cluster without being asked is not for those to say who may ask for it to be broken.
+    "deploy-cluster": frozenset({"mycnf", "environment", "drills"}),
+    # Drops a schema, whatever is in it.
+    "load-sample-data": frozenset({"replace"}),
+    # Sets a guard aside.
+    "scale-cluster": frozenset({"allow-outage"}),
+}
+"""Parameters that no webhook may set, by template: they keep their defaults there. A person may set them."""
+
 
 @dataclass(frozen=True)
 class Runbook:
@@ -54,8 +65,11 @@ def triggerable() -> tuple[Runbook, ...]:
 def runbook_of(template: dict[str, Any]) -> Runbook:
     """Return what may be sent to a WorkflowTemplate, given as its manifest."""
     options = _step_options(template)
+    withheld = WITHHELD.get(template["metadata"]["name"], frozenset())
     parameters = []
     for argument in template["spec"].get("arguments", {}).get("parameters") or []:
+        if argument["name"] in withheld:
+            continue
         name, enum = argument["name"], tuple(argument.get("enum") or ())
         known = options.get(name) or Parameter(name, "", None, enum, "enum" if enum else "text")
         kind = known.kind if known.kind != "text" or not enum else "enum"

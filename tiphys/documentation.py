@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from eventsources.triggerable import WITHHELD
+
 PAGE = "../../docs/runbooks.md"
 """Where the page is, seen from the folder of the rendered manifests."""
 
@@ -13,8 +15,8 @@ _HEAD = """\
 # Runbooks and their parameters
 
 Start one with `tiphys submit NAME -p parameter=value --wait`, from the Argo UI, or by a POST of a JSON object with
-these names to `/NAME` of the webhook. A parameter without a default has to be given. Runs on the same cluster wait for
-each other.
+these names to `/NAME` of the webhook, where those marked so cannot be set. A parameter without a default has to be
+given. Runs on the same cluster wait for each other.
 """
 
 
@@ -44,7 +46,10 @@ def _template(manifest: dict[str, Any]) -> str:
     lines = [f"## {manifest['metadata']['name']}", "", _about(manifest), ""]
     if parameters := spec.get("arguments", {}).get("parameters", []):
         lines += ["| parameter | default | meaning |", "| --- | --- | --- |"]
-        lines += [f"| `{p['name']}` | {_default(p)} | {_meaning(p)} |" for p in parameters]
+        withheld = WITHHELD.get(manifest["metadata"]["name"], frozenset())
+        for p in parameters:
+            where = " Not by webhook." if p["name"] in withheld else ""
+            lines.append(f"| `{p['name']}` | {_default(p)} | {_meaning(p)}{where} |")
         lines.append("")
     outputs = [p for t in spec["templates"] for p in t.get("outputs", {}).get("parameters", []) if "globalName" in p]
     if outputs:

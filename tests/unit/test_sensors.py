@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from gateway_help import DRILL, template
 
 from eventsources.runbooks import build as build_event_source
-from eventsources.triggerable import Runbook, runbook_of, triggerable
+from eventsources.triggerable import WITHHELD, Runbook, runbook_of, triggerable
 from sensors.lua import lua_class, script
 from sensors.runbooks import build as build_sensor
 from sensors.runbooks import sensor
@@ -170,6 +171,21 @@ def test_both_objects_name_the_same_runbooks_and_are_honoured() -> None:
     assert names == set(source["spec"]["webhook"])
     assert names == {dependency["eventName"] for dependency in wanted["spec"]["dependencies"]}
     assert "failover-drill" in names and "reap" not in names
+
+
+def test_what_sets_a_guard_aside_cannot_be_sent() -> None:
+    runbooks = {runbook.name: runbook for runbook in triggerable()}
+    for name, withheld in WITHHELD.items():
+        for parameter in withheld:
+            said = reason(runbooks[name], {**good_body(runbooks[name]), parameter: "x"})
+            assert f"unknown parameter '{parameter}'" in said
+
+
+def test_every_withheld_parameter_is_one_of_its_template_and_has_a_default() -> None:
+    for name, withheld in WITHHELD.items():
+        made = importlib.import_module(f"workflows.{name.replace('-', '_')}").build().to_dict()
+        known = {p["name"]: p for p in made["spec"]["arguments"]["parameters"]}
+        assert all("value" in known[parameter] for parameter in withheld)
 
 
 def test_an_internal_template_has_no_endpoint_list_entry() -> None:
