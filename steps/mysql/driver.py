@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import ssl
-from typing import Any
+from typing import Any, Protocol
 
+from mysql.connector import DatabaseError
+from mysql.connector import Error as MySQLError
 from mysql.connector.connection import MySQLConnection
 from mysql.connector.network import MySQLTCPSocket
 
@@ -30,8 +32,43 @@ class _Socket(MySQLTCPSocket):
         return tls_context()
 
 
+class Readable(Protocol):
+    """What ``LOAD DATA LOCAL`` reads from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes, nothing at the end."""
+        ...
+
+
 class Connection(MySQLConnection):
-    """A connection of mysql.connector over TCP."""
+    """A connection of mysql.connector over TCP.
+
+    Attributes:
+        local_data: what the next ``LOAD DATA LOCAL`` sends, whatever file name it gives. A server can ask for a file
+            in answer to any statement: it never gets one.
+    """
+
+    local_data: Readable | None = None
+
+    def _handle_load_data_infile(
+        self, filename: str, read_timeout: int | None = None, write_timeout: int | None = None
+    ) -> Any:
+        """Send `local_data`; where reading it fails, cut the connection, so that nothing of it can be committed."""
+        data, self.local_data = self.local_data, None
+        if data is None or not self._allow_local_infile:
+            self._cut()
+            raise DatabaseError(f"The server asked for the file {filename!r}, which no statement of ours named")
+        try:
+            return self._handle_ok(self._send_data(data, True, read_timeout, write_timeout))
+        except MySQLError:
+            raise
+        except BaseException:
+            self._cut()
+            raise
+
+    def _cut(self) -> None:
+        if self._socket is not None:
+            self._socket.shutdown()
 
     def _get_connection(self) -> MySQLTCPSocket:
         made = _Socket(host=self.server_host, port=self.server_port, force_ipv6=self._force_ipv6)
