@@ -1,0 +1,129 @@
+"""Reads SQL files of a dump as values: their statements one by one, and what key a table has.
+
+MySQL's servers take one statement at a time and know no ``DELIMITER``; that word is the mysql client's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_LITERAL = r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|`[^`]*`"""
+_COMMENT = r"/\*(?![!+]).*?\*/|(?:--(?=\s|\Z)|\#)[^\n]*"
+_SKIPPED = re.compile(f"(?P<literal>{_LITERAL})|(?P<comment>{_COMMENT})", re.DOTALL)
+_DELIMITER = re.compile(r"[ \t]*DELIMITER[ \t]+(\S+)[^\n]*(?:\n|\Z)", re.IGNORECASE)
+_BEGIN = re.compile(r"-- begin ([a-z ]+?) (['`\"].*)")
+_END = re.compile(r"-- end ")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a file.
+
+    Attributes:
+        sql: its text, without the delimiter.
+        kind: of the object whose part of the file it stands in ("event", "user", "grants"), or empty.
+        name: that object, as the file's comment names it, or empty.
+    """
+
+    sql: str
+    kind: str = ""
+    name: str = ""
+
+
+def statements(text: str) -> Iterator[Statement]:
+    """Yield a file's statements in order; comments between them are dropped, comments within them are kept."""
+    delimiter, kind, name = ";", "", ""
+    position, parts = 0, list[str]()
+    while position < len(text):
+        if not parts:
+            # Between two statements: blank space, comments and the client's own commands.
+            if text[position].isspace():
+                position += 1
+                continue
+            if changed := _at_line_start(text, position):
+                delimiter, position = changed.group(1), changed.end()
+                continue
+            skipped = _SKIPPED.match(text, position)
+            if skipped and skipped.lastgroup == "comment":
+                if begun := _BEGIN.match(skipped.group()):
+                    kind, name = begun.group(1), begun.group(2)
+                elif _END.match(skipped.group()):
+                    kind, name = "", ""
+                position = skipped.end()
+                continue
+        if text.startswith(delimiter, position):
+            if sql := "".join(parts).strip():
+                yield Statement(sql, kind, name)
+            position, parts = position + len(delimiter), []
+            continue
+        if skipped := _SKIPPED.match(text, position):
+            parts.append(skipped.group())
+            position = skipped.end()
+            continue
+        end = _plain_end(text, position, delimiter)
+        parts.append(text[position:end])
+        position = end
+    if sql := "".join(parts).strip():
+        yield Statement(sql, kind, name)
+
+
+def _at_line_start(text: str, position: int) -> re.Match[str] | None:
+    line = text.rfind("\n", 0, position) + 1
+    return _DELIMITER.match(text, line) if not text[line:position].strip() else None
+
+
+def _plain_end(text: str, position: int, delimiter: str) -> int:
+    """Return where the plain text ends that starts at `position`: at what may be a literal, comment or delimiter."""
+    special = re.compile(r"['\"`#/-]|" + re.escape(delimiter))
+    found = special.search(text, position + 1)
+    return found.start() if found else len(text)
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """What matters about a table before its rows are loaded.
+
+    Attributes:
+        has_key: it has a primary key, or a unique key over whole columns that are all NOT NULL: what a group asks for.
+        engine: its storage engine, as written.
+    """
+
+    has_key: bool
+    engine: str
+
+
+_COLUMN = re.compile(r"\s*(`(?:[^`]|``)*`)\s+(.*)")
+_UNIQUE = re.compile(r"\s*UNIQUE KEY `(?:[^`]|``)*` (\(.*)")
+_PARTS = re.compile(r"\((`(?:[^`]|``)*`(?: DESC)?(?:,`(?:[^`]|``)*`(?: DESC)?)*)\)")
+_NAME = re.compile(r"`(?:[^`]|``)*`")
+_ENGINE = re.compile(r"\bENGINE\s*=\s*(\w+)", re.IGNORECASE)
+
+
+def create_table(text: str) -> str | None:
+    """Return the CREATE TABLE statement of a table's file, or None where there is none."""
+    found = (s.sql for s in statements(text) if re.match(r"CREATE\s+TABLE\b", s.sql, re.IGNORECASE))
+    return next(found, None)
+
+
+def table_shape(sql: str) -> TableShape:
+    """Read a CREATE TABLE statement as ``SHOW CREATE TABLE`` writes it: one column or key a line."""
+    # Words within comments and defaults are no definitions; a name keeps its own text.
+    bare = _SKIPPED.sub(lambda found: found.group() if found.group().startswith("`") else "''", sql)
+    required: set[str] = set()
+    unique: list[set[str]] = []
+    primary = False
+    for line in bare.splitlines()[1:]:
+        if column := _COLUMN.match(line):
+            definition = column.group(2)
+            # A virtual column's unique key is no key to a group.
+            if "NOT NULL" in definition and " VIRTUAL" not in definition:
+                required.add(column.group(1))
+            primary = primary or " PRIMARY KEY" in definition
+        elif line.lstrip().startswith("PRIMARY KEY"):
+            primary = True
+        elif (key := _UNIQUE.match(line)) and (whole := _PARTS.match(key.group(1))):
+            unique.append(set(_NAME.findall(whole.group(1))))
+    engine = _ENGINE.findall(bare)
+    return TableShape(primary or any(columns <= required for columns in unique), engine[-1] if engine else "InnoDB")
