@@ -1,0 +1,210 @@
+"""What is on the server to be backed up: schemas, tables, views, stored programs, accounts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from steps.backup.dump_columns import COLUMNS_SQL, Column
+from steps.mysql.connection import query
+
+SYSTEM_SCHEMAS = (
+    "information_schema",
+    "mysql",
+    "mysql_innodb_cluster_metadata",
+    "mysql_innodb_cluster_metadata_bkp",
+    "mysql_innodb_cluster_metadata_previous",
+    "ndbinfo",
+    "performance_schema",
+    "sys",
+)
+SYSTEM_USERS = (
+    "mysql.*",
+    "mysql_innodb_cluster_*",
+    "mysqladmin",
+    "mysqlbackup",
+    "mysqlhealthchecker",
+    "mysqlmetrics",
+    "mysqlrouter",
+    "localroot",
+)
+"""Accounts of the server and the operator: every cluster has its own."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is wanted: shell patterns (``*``, ``?``) of schemas and of ``schema.table``.
+
+    Attributes:
+        include: empty for everything.
+        exclude: wins over `include`.
+        exclude_users: patterns of user names, beside those of the system.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    exclude_users: tuple[str, ...] = ()
+
+    def table(self, schema: str, table: str) -> bool:
+        """Whether a table or view is wanted."""
+        full = f"{schema}.{table}"
+        wanted = not self.include or any(fnmatchcase(schema, p) or fnmatchcase(full, p) for p in self.include)
+        return wanted and not any(fnmatchcase(schema, p) or fnmatchcase(full, p) for p in self.exclude)
+
+    def schema(self, schema: str) -> bool:
+        """Whether a schema is wanted, at least a part of it."""
+        wanted = not self.include or any(fnmatchcase(schema, p.split(".")[0]) for p in self.include)
+        return wanted and not any(fnmatchcase(schema, p) for p in self.exclude)
+
+    def user(self, name: str) -> bool:
+        """Whether an account is wanted."""
+        return not any(fnmatchcase(name, p) for p in (*SYSTEM_USERS, *self.exclude_users))
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """A table as the server describes it.
+
+    Attributes:
+        schema: its schema.
+        name: its name.
+        engine: its storage engine.
+        rows: by the statistics.
+        row_bytes: by the statistics.
+        columns: all of them.
+        key: columns of the primary key.
+        unique: whether it has a primary key, or a unique key whose columns are never NULL.
+        triggers: names, in the order in which they were made.
+        partitions: name to rows by the statistics; subpartitions where there are some.
+    """
+
+    schema: str
+    name: str
+    engine: str
+    rows: int
+    row_bytes: int
+    columns: list[Column]
+    key: list[str] = field(default_factory=list)
+    unique: bool = True
+    triggers: list[str] = field(default_factory=list)
+    partitions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def written(self) -> list[Column]:
+        """The columns whose values are written: generated ones are made again."""
+        return [column for column in self.columns if not column.generated]
+
+    @property
+    def cut_by(self) -> str | None:
+        """The column by which it can be cut into ranges: the first of the primary key, where it is an integer."""
+        first = next((column for column in self.columns if self.key and column.name == self.key[0]), None)
+        return first.name if first is not None and first.integer and not first.generated else None
+
+
+@dataclass(frozen=True)
+class SchemaInfo:
+    """A schema and what is in it."""
+
+    name: str
+    tables: list[TableInfo]
+    views: list[str]
+    events: list[str]
+    functions: list[str]
+    procedures: list[str]
+
+
+def read_catalog(connection: Any, selection: Selection) -> list[SchemaInfo]:
+    """Read what is on the server and wanted, by name."""
+    names = [str(row[0]) for row in query(connection, "SELECT schema_name FROM information_schema.schemata ORDER BY 1")]
+    wanted = [name for name in names if name.lower() not in SYSTEM_SCHEMAS and selection.schema(name)]
+    return [_schema(connection, name, selection) for name in wanted]
+
+
+def _schema(connection: Any, schema: str, selection: Selection) -> SchemaInfo:
+    rows = query(
+        connection,
+        "SELECT table_name, table_type, engine, table_rows, avg_row_length FROM information_schema.tables"
+        " WHERE table_schema = %s ORDER BY 1",
+        [schema],
+    )
+    rows = [row for row in rows if selection.table(schema, str(row[0]))]
+    routines = _names(connection, schema, "routine_name, routine_type", "routines", "routine_schema", "1")
+    return SchemaInfo(
+        name=schema,
+        tables=[_table(connection, schema, row) for row in rows if row[1] == "BASE TABLE"],
+        views=[str(row[0]) for row in rows if row[1] == "VIEW"],
+        events=[row[0] for row in _names(connection, schema, "event_name", "events", "event_schema", "1")],
+        functions=[name for name, kind in routines if kind == "FUNCTION"],
+        procedures=[name for name, kind in routines if kind == "PROCEDURE"],
+    )
+
+
+def _names(
+    connection: Any, schema: str, columns: str, table: str, where: str, order: str, name: str | None = None
+) -> list[tuple[str, ...]]:
+    """Return columns of an information_schema table for a schema, or for the one table `name` of it."""
+    values = [schema] if name is None else [schema, name]
+    also = "" if name is None else " AND event_object_table = %s"
+    sql = f"SELECT {columns} FROM information_schema.{table} WHERE {where} = %s{also} ORDER BY {order}"
+    return [tuple(str(value) for value in row) for row in query(connection, sql, values)]
+
+
+def _table(connection: Any, schema: str, row: tuple[Any, ...]) -> TableInfo:
+    name = str(row[0])
+    columns = [
+        Column(str(each[0]), _str(each[1]), bool(each[2]), bool(each[3]))
+        for each in query(connection, COLUMNS_SQL, [schema, name])
+    ]
+    indexes = query(
+        connection,
+        "SELECT index_name, column_name, nullable FROM information_schema.statistics"
+        " WHERE table_schema = %s AND table_name = %s AND non_unique = 0 ORDER BY index_name, seq_in_index",
+        [schema, name],
+    )
+    # A part of a unique key that is an expression has no column's name, and does not count.
+    nullable = {str(index) for index, column, null in indexes if null == "YES" or column is None}
+    partitions = query(
+        connection,
+        "SELECT COALESCE(subpartition_name, partition_name), table_rows FROM information_schema.partitions"
+        " WHERE table_schema = %s AND table_name = %s AND partition_name IS NOT NULL"
+        " ORDER BY partition_ordinal_position, subpartition_ordinal_position",
+        [schema, name],
+    )
+    triggers = _names(
+        connection,
+        schema,
+        "trigger_name",
+        "triggers",
+        "event_object_schema",
+        "event_manipulation, action_timing, action_order",
+        name,
+    )
+    return TableInfo(
+        schema=schema,
+        name=name,
+        engine=str(row[2]),
+        rows=int(row[3] or 0),
+        row_bytes=int(row[4] or 0),
+        columns=columns,
+        key=[str(column) for index, column, _ in indexes if index == "PRIMARY"],
+        unique=any(str(index) not in nullable for index, _, _ in indexes),
+        triggers=[each[0] for each in triggers],
+        partitions={str(part): int(count or 0) for part, count in partitions},
+    )
+
+
+def _str(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes | bytearray) else str(value)
+
+
+def read_accounts(connection: Any, selection: Selection) -> list[tuple[str, str]]:
+    """Return the accounts that are wanted, as user and host."""
+    rows = query(connection, "SELECT user, host FROM mysql.user ORDER BY user, host")
+    return [(_str(user), _str(host)) for user, host in rows if selection.user(_str(user))]
+
+
+def enabled_events(connection: Any) -> frozenset[tuple[str, str]]:
+    """Return the events that are enabled on a server, as schema and name."""
+    rows = query(connection, "SELECT event_schema, event_name FROM information_schema.events WHERE status = 'ENABLED'")
+    return frozenset((str(schema), str(name)) for schema, name in rows)

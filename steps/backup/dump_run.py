@@ -1,0 +1,365 @@
+"""Writing a whole backup: definitions by one connection, rows by the others, `tiphys.json` at the very end."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from threading import Event
+from typing import Any
+
+from steps.backup import dump_ddl as ddl
+from steps.backup import layout
+from steps.backup.chunks import KeyRange, blocks, plan
+from steps.backup.dump_catalog import SchemaInfo, Selection, TableInfo, read_accounts, read_catalog
+from steps.backup.dump_columns import encoded
+from steps.backup.dump_rows import Block, Source, read_blocks, read_rows
+from steps.backup.dump_snapshot import Snapshot
+from steps.backup.dump_writer import Writer
+from steps.backup.layout import BaseNames, Chunk
+from steps.backup.manifest import FILE, Manifest
+from steps.backup.objects import Bucket
+from steps.errors import StepError, Temporary
+from steps.log import log, progress
+from steps.mysql.connection import query, quoted, translated
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be written, and where.
+
+    Attributes:
+        name: of the backup.
+        cluster: name of the cluster.
+        namespace: of the cluster.
+        pod: that is read.
+        selection: what of it.
+        enabled_events: events (schema, name) that are enabled on the primary.
+        bytes_per_chunk: before compression, about.
+    """
+
+    name: str
+    cluster: str
+    namespace: str
+    pod: str
+    selection: Selection
+    enabled_events: frozenset[tuple[str, str]]
+    bytes_per_chunk: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of the readers' work: a chunk whose keys are known, or (`keys` None) all rows of a source."""
+
+    source: Source
+    base: str
+    rows: int
+    row_bytes: int
+    chunk: Chunk | None = None
+    keys: KeyRange | None = None
+
+
+def write_backup(bucket: Bucket, moment: Snapshot, order: Order) -> Manifest:
+    """Write a backup of a moment.
+
+    What was written is deleted again where it cannot be finished; it would not exist without `tiphys.json` anyway.
+
+    Raises:
+        Temporary: the server or the bucket is away, or something changed under the backup.
+        StepError: a row or a definition cannot be read.
+    """
+    prefix = layout.prefix(order.name)
+    if bucket.keys(prefix):
+        raise Temporary(f"There is a backup {order.name} already, begun in this very second: try again.")
+    catalog = read_catalog(moment.control, order.selection)
+    names = _base_names(catalog)
+    tasks = _tasks(moment.readers[0], catalog, names, order.bytes_per_chunk)
+    total = sum(table.rows for schema in catalog for table in schema.tables)
+    log("tables found", tables=sum(len(s.tables) for s in catalog), rows_about=total, chunks_about=len(tasks))
+    with progress(f"backup {order.name}", total, "rows") as bar:
+        writer = Writer(bucket, prefix, bar.advance)
+        try:
+            _write_all(writer, moment, order, catalog, names, tasks)
+            moment.check()
+            manifest = _manifest(writer, moment, order, catalog, names)
+            _compare(bucket, prefix, manifest)
+            bucket.put(prefix + FILE, manifest.dump())
+        except BaseException:
+            log("backup given up", backup=order.name, files_removed=len(writer.files))
+            for name in writer.files:
+                with suppress(StepError):
+                    bucket.delete(prefix + name)
+            raise
+    return manifest
+
+
+Names = dict[tuple[str, ...], str]
+
+
+def _base_names(catalog: list[SchemaInfo]) -> Names:
+    """Return the base name of every schema, table, view and partition."""
+    given, found = BaseNames(), Names()
+    for schema in catalog:
+        found[(schema.name,)] = given.of(schema.name)
+        for name in [*(table.name for table in schema.tables), *schema.views]:
+            found[(schema.name, name)] = given.of(schema.name, name)
+        for table in schema.tables:
+            for part in table.partitions:
+                found[(schema.name, table.name, part)] = given.of(schema.name, table.name, part)
+    return found
+
+
+def _tasks(connection: Any, catalog: list[SchemaInfo], names: Names, bytes_per_chunk: int) -> list[Task]:
+    """Return the readers' work, the largest first, so that none is left alone with a large one at the end."""
+    made: list[Task] = []
+    for schema in catalog:
+        for table in schema.tables:
+            parts = table.partitions or {"": table.rows}
+            for part, rows in parts.items():
+                base = names[(schema.name, table.name, part) if part else (schema.name, table.name)]
+                source = Source(schema.name, table.name, table.written, table.cut_by, part)
+                made += _cut(connection, source, base, rows, table.row_bytes, bytes_per_chunk)
+    return sorted(made, key=lambda task: task.rows * task.row_bytes, reverse=True)
+
+
+def _cut(connection: Any, source: Source, base: str, rows: int, row_bytes: int, bytes_per_chunk: int) -> list[Task]:
+    if source.key is None:
+        return [Task(source, base, rows, row_bytes)]
+    key = quoted(source.key)
+    # Asked in the snapshot, so that the first and the last row of it are within.
+    low, high = query(connection, f"SELECT MIN({key}), MAX({key}) FROM {source.origin}")[0]
+    if low is None:
+        return [Task(source, base, 0, row_bytes, Chunk(base, 0, True))]
+
+    def estimate(keys: KeyRange) -> int:
+        # The traditional format has the estimate as a column of its own.
+        sql = f"EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {source.origin}{source.where(keys)}"
+        return int(query(connection, sql)[0][9] or 0)
+
+    ranges = plan(KeyRange(int(low), int(high), rows), row_bytes, bytes_per_chunk, estimate)
+    return [
+        Task(source, base, keys.rows, row_bytes, Chunk(base, number, number == len(ranges) - 1), keys)
+        for number, keys in enumerate(ranges)
+    ]
+
+
+def _write_all(
+    writer: Writer, moment: Snapshot, order: Order, catalog: list[SchemaInfo], names: Names, tasks: list[Task]
+) -> None:
+    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
+    stop = Event()
+    with ThreadPoolExecutor(max_workers=len(moment.readers)) as pool:
+        readers = [pool.submit(_read, writer, order, connection, waiting, stop) for connection in moment.readers]
+        try:
+            _write_definitions(writer, moment, order, catalog, names)
+        except BaseException:
+            stop.set()
+            raise
+    errors = [error for reader in readers if (error := reader.exception()) is not None]
+    if errors:
+        # Those that were stopped say nothing of why.
+        raise next((error for error in errors if not isinstance(error, _Stopped)), errors[0])
+
+
+class _Stopped(StepError):
+    """Another thread failed."""
+
+
+def _read(writer: Writer, order: Order, connection: Any, waiting: queue.SimpleQueue[Task], stop: Event) -> None:
+    """Do tasks until there are none; an error stops the other threads as well."""
+    import mysql.connector
+
+    def going(found: Iterator[Block]) -> Iterator[Block]:
+        for block in found:
+            if stop.is_set():
+                raise _Stopped("Another connection of this backup failed.")
+            yield block
+
+    task: Task | None = None
+    try:
+        while not stop.is_set() and (task := _next(waiting)) is not None:
+            if task.chunk is None:
+                rows = read_rows(connection, task.source)
+                writer.chunks(task.base, going(rows), order.bytes_per_chunk)
+            elif task.keys is None:
+                writer.chunk(task.chunk, ())
+            else:
+                rows = read_blocks(connection, task.source, blocks(task.keys, task.row_bytes))
+                writer.chunk(task.chunk, going(rows))
+    except mysql.connector.Error as error:
+        stop.set()
+        what = f"{order.pod}, table {task.source.title}" if task else order.pod
+        raise translated(error, what, "of the backup") from error
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _next(waiting: queue.SimpleQueue[Task]) -> Task | None:
+    try:
+        return waiting.get_nowait()
+    except queue.Empty:
+        return None
+
+
+def _write_definitions(writer: Writer, moment: Snapshot, order: Order, catalog: list[SchemaInfo], names: Names) -> None:
+    connection = moment.control
+    header = ddl.Header(moment.hostname, moment.version.split("-")[0])
+    accounts = read_accounts(connection, order.selection)
+    writer.put(layout.INSTANCE, _instance(moment, order, catalog, names, accounts))
+    for name in (layout.INSTANCE_SQL, layout.POST_SQL):
+        writer.put(name, header.of().encode())
+    writer.put(layout.USERS_SQL, ddl.users(connection, header, accounts).encode())
+    for schema in catalog:
+        _write_schema(writer, connection, header, order, schema, names)
+
+
+def _write_schema(
+    writer: Writer, connection: Any, header: ddl.Header, order: Order, schema: SchemaInfo, names: Names
+) -> None:
+    base, name = names[(schema.name,)], schema.name
+    described = layout.Schema(
+        schema=name,
+        tables=[table.name for table in schema.tables],
+        views=schema.views,
+        events=schema.events,
+        functions=schema.functions,
+        procedures=schema.procedures,
+        basenames={each: names[(name, each)] for each in [*(t.name for t in schema.tables), *schema.views]},
+    )
+    writer.put(f"{base}.json", described.dump())
+    text = ddl.schema(
+        connection,
+        header,
+        name,
+        events=schema.events,
+        functions=schema.functions,
+        procedures=schema.procedures,
+        enabled=frozenset(event for owner, event in order.enabled_events if owner == name),
+    )
+    writer.put(f"{base}.sql", text.encode())
+    for table in schema.tables:
+        _write_table(writer, connection, header, table, names)
+    for view in schema.views:
+        base = names[(name, view)]
+        writer.put(f"{base}.pre.sql", ddl.view_place_holder(connection, header, name, view).encode())
+        writer.put(f"{base}.sql", ddl.view(connection, header, name, view).encode())
+
+
+def _write_table(writer: Writer, connection: Any, header: ddl.Header, table: TableInfo, names: Names) -> None:
+    schema, name = table.schema, table.name
+    base = names[(schema, name)]
+    if table.engine.upper() != "INNODB":
+        log("table outside the snapshot", table=f"{schema}.{name}", engine=table.engine)
+    described = layout.Table(
+        schema=schema,
+        table=name,
+        columns=[column.name for column in table.written],
+        decode=encoded(table.written),
+        triggers=table.triggers,
+        key=table.key,
+        partitions=list(table.partitions),
+        basenames={part: names[(schema, name, part)] for part in table.partitions},
+    )
+    writer.put(f"{base}.json", described.dump())
+    writer.put(f"{base}.sql", ddl.table(connection, header, schema, name).encode())
+    if table.triggers:
+        text = ddl.triggers(connection, header, schema, name, table.triggers)
+        writer.put(f"{base}.triggers.sql", text.encode())
+
+
+def _instance(
+    moment: Snapshot, order: Order, catalog: list[SchemaInfo], names: Names, accounts: list[tuple[str, str]]
+) -> bytes:
+    plain = moment.version.split("-")[0]
+    return layout.dumps(
+        {
+            "dumper": f"tiphys {version('tiphys')} - for MySQL {plain}",
+            "version": layout.VERSION,
+            "origin": "dumpInstance",
+            "options": {"bytesPerChunk": str(order.bytes_per_chunk), "threads": len(moment.readers)},
+            "schemas": [schema.name for schema in catalog],
+            "basenames": {schema.name: names[(schema.name,)] for schema in catalog},
+            "users": [ddl.display(account) for account in accounts],
+            "defaultCharacterSet": "utf8mb4",
+            "tzUtc": True,
+            "bytesPerChunk": order.bytes_per_chunk,
+            "user": moment.user,
+            "hostname": moment.hostname,
+            "server": moment.hostname,
+            "serverVersion": moment.version,
+            "binlogFile": moment.binlog_file,
+            "binlogPosition": moment.binlog_position,
+            "gtidExecuted": moment.gtid_executed,
+            "gtidExecutedInconsistent": False,
+            "consistent": True,
+            "targetVersion": plain,
+            "partialRevokes": moment.partial_revokes,
+            "compatibilityOptions": [],
+            "capabilities": [
+                {
+                    "id": "partition_awareness",
+                    "description": "Each partition is dumped as a table of its own.",
+                    "versionRequired": "8.0.27",
+                }
+            ],
+            "checksum": False,
+            "begin": f"{moment.begin:%Y-%m-%d %H:%M:%S}",
+        }
+    )
+
+
+def _manifest(writer: Writer, moment: Snapshot, order: Order, catalog: list[SchemaInfo], names: Names) -> Manifest:
+    """Write MySQL Shell's own end mark and return ours."""
+    owner = {}
+    for schema in catalog:
+        for table in schema.tables:
+            for part in table.partitions or [""]:
+                base = names[(schema.name, table.name, part) if part else (schema.name, table.name)]
+                owner[base] = (schema.name, table.name)
+    rows = {schema.name: {table.name: 0 for table in schema.tables} for schema in catalog}
+    sizes = {schema.name: {table.name: 0 for table in schema.tables} for schema in catalog}
+    lengths: dict[str, int] = {}
+    for name, file in writer.files.items():
+        if chunk := layout.chunk_of(name):
+            schema_name, table_name = owner[chunk.base]
+            rows[schema_name][table_name] += file.rows or 0
+            sizes[schema_name][table_name] += file.data_bytes or 0
+            lengths[name] = file.data_bytes or 0
+    end = datetime.now(UTC)
+    writer.put(layout.DONE, layout.Done(f"{end:%Y-%m-%d %H:%M:%S}", sizes, rows, lengths).dump())
+    made = Manifest(
+        name=order.name,
+        cluster=order.cluster,
+        namespace=order.namespace,
+        server=moment.server,
+        pod=order.pod,
+        server_version=moment.version,
+        gtid_executed=moment.gtid_executed,
+        begin=moment.begin.isoformat(timespec="seconds"),
+        end=end.isoformat(timespec="seconds"),
+        tables=rows,
+        keyless=[f"{s.name}.{t.name}" for s in catalog for t in s.tables if not t.unique],
+        files=dict(writer.files),
+    )
+    for base in owner:
+        made.chunks(base)
+    return made
+
+
+def _compare(bucket: Bucket, prefix: str, manifest: Manifest) -> None:
+    """Make sure that the bucket holds what was written.
+
+    Raises:
+        Temporary: an object is missing or of another size.
+    """
+    there = bucket.keys(prefix)
+    wrong = [name for name, file in manifest.files.items() if there.get(prefix + name) != file.size]
+    if wrong:
+        raise Temporary(f"The bucket lost or changed {len(wrong)} objects of {manifest.name}, such as {wrong[0]}.")

@@ -1,0 +1,103 @@
+"""Writing the files of a backup: chunks compressed on their way, everything counted and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+
+import zstandard
+
+from steps.backup import layout
+from steps.backup.dump_rows import Block
+from steps.backup.layout import Chunk
+from steps.backup.manifest import File
+from steps.backup.objects import Bucket, Upload
+
+LEVEL = 1
+"""Compression level, as MySQL Shell's: higher ones cost more time than they save."""
+
+
+class Writer:
+    """Writes the files of one backup, from any thread, and remembers what each must be.
+
+    Attributes:
+        files: file name to what was written, of all files that are whole.
+    """
+
+    def __init__(self, bucket: Bucket, prefix: str, advance: Callable[[int], None]) -> None:
+        self.bucket, self.prefix, self.files = bucket, prefix, dict[str, File]()
+        self._advance = advance
+        self._lock = threading.Lock()
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        self.bucket.put(self.prefix + name, content)
+        self._remember(name, File(len(content), hashlib.sha256(content).hexdigest()))
+
+    def chunk(self, chunk: Chunk, blocks: Iterable[Block]) -> None:
+        """Write one chunk whose number and place are known."""
+        stream = _Stream(self, chunk)
+        try:
+            for block in blocks:
+                stream.write(block)
+            stream.finish(chunk)
+        except BaseException:
+            stream.upload.abort()
+            raise
+
+    def chunks(self, base: str, blocks: Iterable[Block], bytes_per_chunk: int) -> None:
+        """Write rows of which nobody knows how many come, as many chunks as they need.
+
+        Which chunk is the last shows in its name, and a name cannot change once a part is sent. So where the rows end
+        in a chunk that is on its way under the other name, an empty last one follows.
+        """
+        number = 0
+        stream = _Stream(self, Chunk(base, number, False))
+        try:
+            for block in blocks:
+                if stream.length >= bytes_per_chunk:
+                    stream.finish(Chunk(base, number, False))
+                    number += 1
+                    stream = _Stream(self, Chunk(base, number, False))
+                stream.write(block)
+            if stream.upload.begun:
+                stream.finish(Chunk(base, number, False))
+                number += 1
+                stream = _Stream(self, Chunk(base, number, True))
+            stream.finish(Chunk(base, number, True))
+        except BaseException:
+            stream.upload.abort()
+            raise
+
+    def count(self, rows: int) -> None:
+        """Tell the progress of rows that are on their way."""
+        with self._lock:
+            self._advance(rows)
+
+    def _remember(self, name: str, file: File) -> None:
+        with self._lock:
+            self.files[name] = file
+
+
+class _Stream:
+    def __init__(self, writer: Writer, chunk: Chunk) -> None:
+        self.writer = writer
+        self.upload = Upload(writer.bucket, writer.prefix + chunk.file)
+        self.length = self.rows = 0
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+
+    def write(self, block: Block) -> None:
+        self.upload.write(self._compressor.compress(block.data))
+        self.length += len(block.data)
+        self.rows += block.rows
+        self.writer.count(block.rows)
+
+    def finish(self, chunk: Chunk) -> None:
+        """End the object under the name that `chunk` gives, and write its index beside it."""
+        self.upload.key = self.upload.key if self.upload.begun else self.writer.prefix + chunk.file
+        self.upload.write(self._compressor.flush())
+        self.upload.finish()
+        name = self.upload.key.removeprefix(self.writer.prefix)
+        self.writer._remember(name, File(self.upload.size, self.upload.sha256, self.rows, self.length))
+        self.writer.put(f"{name}.idx", layout.index_of(self.length))
