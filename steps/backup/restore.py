@@ -14,7 +14,7 @@ import click
 
 from steps.backup import load_objects, load_state
 from steps.backup.load_plan import Plan, TablePlan, read_plan
-from steps.backup.load_rows import Target, load_rows
+from steps.backup.load_rows import Target, load_rows, load_statement
 from steps.backup.load_state import Restore
 from steps.backup.source import Source, bucket, find
 from steps.declare import option, parameter, step, target_options
@@ -134,11 +134,14 @@ def restore_from(
 
 
 def check_tables(tables: list[TablePlan], invisible_key: bool) -> None:
-    """Refuse tables whose rows a group does not take.
+    """Refuse tables whose rows a group does not take, or that are written in a form that is not read here.
 
     Raises:
-        Refused: there are some; they are named.
+        Refused: the group does not take some; they are named.
+        BadLayout: rows are in an unknown form.
     """
+    for table in tables:
+        load_statement(table.meta)
     foreign = [f"{table.name} ({table.shape.engine})" for table in tables if table.shape.engine.lower() != "innodb"]
     if foreign:
         raise Refused(
