@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.outages import Downtime
 from steps.drill.result import Result
+from steps.drill.slowness import Slow, milliseconds
 from steps.drill.svg import Drawing, Scale, counts, highest, number, rows_without_overlap, ticks
 
 LOW_MS, HIGH_MS = 0.5, 5000.0
@@ -35,7 +36,7 @@ def charts(result: Result, width: float) -> str:
     drawing = Drawing(width, f"Latency, errors and member states of drill {m.run}")
     y = _badges(drawing, result, time, fault_at)
     top = y
-    y = _latency(drawing, "Writes", m.of_kind("write"), result.writes, time, y, fault_at)
+    y = _latency(drawing, "Writes", m.of_kind("write"), result.writes, time, y, fault_at, result.slow_writes)
     if result.reads is not None:
         y = _latency(drawing, "Reads", m.of_kind("read"), result.reads, time, y + 14, fault_at)
     y = _members(drawing, result, time, y + 20, fault_at)
@@ -67,8 +68,9 @@ def _latency(
     time: Scale,
     top: float,
     fault_at: float,
+    slow: Sequence[Slow] = (),
 ) -> float:
-    """Draw the latency of what succeeded (logarithmic), a band for each outage, and the errors below."""
+    """Draw the latency of what succeeded (logarithmic), bands for outages and slow stretches, errors below."""
     height, strip = 130.0, 26.0
     drawing.text(time.start, top + 10, f"{title}: latency", "strong")
     head = top + 18
@@ -77,6 +79,13 @@ def _latency(
         y = latency(value)
         drawing.line(time.start, y, time.end, y, "grid")
         drawing.text(time.start - 5, y + 3.5, label, "small", "end")
+    for stretch in slow:
+        left, right = time(stretch.start - fault_at), time(stretch.end - fault_at)
+        words = f"slow: {milliseconds(stretch.median)}"
+        hint = f"{words} (median) for {stretch.length:.1f} s, instead of {milliseconds(stretch.normal)}"
+        drawing.box(left, head, right - left, height, "slow", hint)
+        if right - left > 74:
+            drawing.text((left + right) / 2, head + 14, words, "warn strong", "middle")
     for outage in downtime.outages or ([downtime.worst] if downtime.worst else []):
         left, right = time(outage.start - fault_at), time(outage.end - fault_at)
         hint = f"no acknowledged {title.lower()[:-1]} for {outage.downtime:.2f} s"

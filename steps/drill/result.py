@@ -12,6 +12,7 @@ from steps.drill.attempts import Attempt, Outcome
 from steps.drill.measurement import Measurement
 from steps.drill.outages import Downtime, downtime
 from steps.drill.samples import Observed
+from steps.drill.slowness import Slow, slow_stretches
 from steps.drill.timeline import Band, Timeline, bands, timeline
 from steps.drill.verdict import Verdict, judge
 from steps.drill.verification import Verification
@@ -38,6 +39,7 @@ class Result:
         verification: likewise; None where there is none.
         writes: write downtime.
         reads: read downtime; None where no client read.
+        slow_writes: stretches in which writes succeeded, but slowly.
         worst_client: the longest time that one single writing client was without an acknowledgement, in seconds.
         worst_reader: likewise of the reading clients; 0 where there is none.
         timeline: moments and phases.
@@ -54,6 +56,7 @@ class Result:
     verification: Verification | None
     writes: Downtime
     reads: Downtime | None
+    slow_writes: tuple[Slow, ...]
     worst_client: float
     worst_reader: float
     timeline: Timeline
@@ -90,18 +93,21 @@ def evaluate(measurement: Measurement, verification: Verification | None) -> Res
     )
     elected = next((moment.note for moment in story.moments if moment.key == "elected"), "")
     pods = {sample.view.own_id: sample.pod for sample in measurement.members if sample.view is not None}
+    states = bands(evidence.observed, _servers(evidence.observed, pods), measurement.ended_at)
+    slow = slow_stretches(measurement.of_kind("write"), fault_at, measurement.ended_at, states, pods)
     return Result(
         measurement=measurement,
         verification=verification,
         writes=writes,
         reads=reads,
+        slow_writes=slow,
         worst_client=worst,
         worst_reader=worst_reader,
         timeline=story,
-        bands=bands(evidence.observed, _servers(evidence.observed, pods), measurement.ended_at),
+        bands=states,
         pods=pods,
         new_primary=elected,
-        verdict=judge(measurement, writes, verification),
+        verdict=judge(measurement, writes, verification, slow),
         advice=advise(measurement.fault, story, measurement.settings, writes.longest, worst),
         write_latency=_latency(measurement.of_kind("write"), fault_at),
         read_latency=_latency(measurement.of_kind("read"), fault_at),
@@ -136,8 +142,9 @@ def to_json(result: Result) -> dict[str, Any]:
     Keys: ``schema``, ``verdict``, ``sentence``, ``reasons``; ``run``, ``namespace``, ``cluster``, ``fault``, ``plan``,
     ``started_at``; ``numbers`` (seconds and counts; null for what was not measured); ``timeline`` (each moment's key,
     title, seconds after the fault or null, note); ``phases`` (key, title, start after the fault, seconds); ``copies``
-    (the ledger on each member); ``lost`` (client, sequence, missing_on); ``advice``; ``parameters``, ``settings``,
-    ``versions``; ``measuring`` (jitter, stalls, holes).
+    (the ledger on each member); ``lost`` (client, sequence, missing_on); ``slow_writes`` (start and end after fault,
+    seconds, median_ms, normal_ms, open, meanwhile); ``advice``; ``parameters``, ``settings``, ``versions``;
+    ``measuring`` (jitter, stalls, holes).
     """
     m, v = result.measurement, result.verification
     fault_at = m.injected_at or 0.0
@@ -162,6 +169,7 @@ def to_json(result: Result) -> dict[str, Any]:
             "write_downtime_seconds": round(result.writes.longest, 3),
             "total_write_downtime_seconds": round(result.writes.total, 3),
             "write_outages": len(result.writes.outages),
+            "slow_write_seconds": round(sum(slow.length for slow in result.slow_writes), 3),
             "worst_client_seconds": round(result.worst_client, 3),
             "worst_reader_seconds": round(result.worst_reader, 3) if result.reads else None,
             "read_downtime_seconds": round(result.reads.longest, 3) if result.reads else None,
@@ -186,6 +194,18 @@ def to_json(result: Result) -> dict[str, Any]:
         ],
         "copies": [vars(copy) for copy in v.copies] if v else [],
         "lost": [vars(lost) for lost in v.lost] if v else [],
+        "slow_writes": [
+            {
+                "start": after(slow.start),
+                "end": after(slow.end),
+                "seconds": round(slow.length, 3),
+                "median_ms": round(slow.median * 1000, 2),
+                "normal_ms": round(slow.normal * 1000, 2),
+                "open": slow.open,
+                "meanwhile": slow.meanwhile,
+            }
+            for slow in result.slow_writes
+        ],
         "advice": [vars(advice) for advice in result.advice],
         "parameters": m.parameters,
         "settings": m.settings,

@@ -10,11 +10,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from steps.drill.measurement import Measurement
 from steps.drill.outages import Downtime
+from steps.drill.slowness import Slow, sentence
 from steps.drill.verification import Verification
 
 
@@ -52,21 +54,24 @@ def count(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'' if number in (0, 1) else 's'}"
 
 
-def judge(measurement: Measurement, writes: Downtime, verification: Verification | None) -> Verdict:
+def judge(
+    measurement: Measurement, writes: Downtime, verification: Verification | None, slow: Sequence[Slow] = ()
+) -> Verdict:
     """Return the verdict.
 
     Args:
         measurement: of the drill.
         writes: the write downtime in it.
         verification: of its writes; None where there is none.
+        slow: stretches in which writes were slow; they change no verdict, and belong beside it.
     """
     budget = float(measurement.parameters["max_write_downtime_seconds"])
     allowed = int(measurement.parameters["max_lost_writes"])
-    lost = len(verification.lost) if verification else 0
+    lost = len(verification.lost) if verification else None
     failed = _failures(measurement, writes, verification, budget, allowed)
     holes = _holes(measurement, writes, verification, budget)
     landed = measurement.proof is not None
-    if lost > allowed:
+    if lost is not None and lost > allowed:
         outcome = Outcome.FAIL
     elif measurement.end == "aborted":
         outcome = Outcome.ABORTED
@@ -78,15 +83,20 @@ def judge(measurement: Measurement, writes: Downtime, verification: Verification
     if measurement.end == "aborted":
         reasons.append(f"The drill was stopped before its end: {measurement.end_reason}.")
     if not landed:
-        reasons.append(f"There is no proof that the fault landed ({measurement.end_reason or 'none was found'}).")
+        reasons.append(_no_proof(measurement))
     reasons += failed + holes
     if outcome is Outcome.PASS:
         reasons.append(f"Writes stopped for {seconds(writes.longest)}, within the budget of {seconds(budget)}.")
-        reasons.append(f"{count(lost, 'acknowledged write').capitalize()} lost, {allowed} allowed.")
+        reasons.append(f"{count(lost or 0, 'acknowledged write').capitalize()} lost, {allowed} allowed.")
         reasons.append("Every member is ONLINE again.")
-    return Verdict(
-        outcome, _sentence(outcome, measurement, writes, lost), tuple(reasons + _notes(writes, verification))
-    )
+    reasons += _notes(writes, verification) + [sentence(one, measurement.injected_at or 0.0) for one in slow]
+    return Verdict(outcome, _sentence(outcome, measurement, writes, lost), tuple(reasons))
+
+
+def _no_proof(measurement: Measurement) -> str:
+    if measurement.end == "aborted":
+        return "It was stopped before there was proof that the fault had landed."
+    return f"There is no proof that the fault landed ({measurement.end_reason or 'none was found'})."
 
 
 def _failures(
@@ -100,8 +110,8 @@ def _failures(
             f"missing on {', '.join(where)}."
         )
     if writes.longest > budget:
-        still = " and had not come back when the measuring ended" if writes.open else ""
-        found.append(f"Writes stopped for {seconds(writes.longest)}{still}; the budget is {seconds(budget)}.")
+        text = stopped(writes)
+        found.append(f"{text[0].upper()}{text[1:]}; the budget is {seconds(budget)}.")
     if measurement.end == "timeout":
         found.append(f"Redundancy did not come back in time: {measurement.end_reason}.")
     elif verification and verification.unchecked:
@@ -150,15 +160,31 @@ def _notes(writes: Downtime, verification: Verification | None) -> list[str]:
     return notes
 
 
-def _sentence(outcome: Outcome, measurement: Measurement, writes: Downtime, lost: int) -> str:
-    lost_text = f"{count(lost, 'acknowledged write')} {'was' if lost < 2 else 'were'} lost"
-    stopped = f"writes stopped for {seconds(writes.longest)}{' and had not come back' if writes.open else ''}"
+def stopped(writes: Downtime) -> str:
+    """Say for how long writes stopped, and whether they had come back when the measuring ended."""
+    if writes.worst is not None and writes.worst.open and writes.open:
+        return f"writes stopped and were still stopped {seconds(writes.longest)} later, when the measuring ended"
+    if writes.open:
+        return f"writes stopped for up to {seconds(writes.longest)} and were stopped again when the measuring ended"
+    return f"writes stopped for {seconds(writes.longest)}"
+
+
+def _sentence(outcome: Outcome, measurement: Measurement, writes: Downtime, lost: int | None) -> str:
+    if lost is None:
+        fate = "what became of the acknowledged writes was not verified"
+    else:
+        fate = f"{count(lost, 'acknowledged write')} {'was' if lost < 2 else 'were'} lost"
+    text = stopped(writes)
+    # An open outage's words have commas and an "and" of their own.
+    told = f"{text}; {fate}" if writes.open or lost is None else f"{text} and {fate}"
     match outcome:
         case Outcome.INVALID if measurement.proof is None:
             return "The fault did not land, so this drill says nothing about the cluster."
         case Outcome.INVALID:
             return "The measurement has a hole, so this drill proves nothing."
+        case Outcome.ABORTED if writes.open:
+            return f"The drill was stopped before its end: {told}."
         case Outcome.ABORTED:
-            return f"The drill was stopped before its end; until then {stopped} and {lost_text}."
+            return f"The drill was stopped before its end; until then {told}."
         case _:
-            return f"When {measurement.event}, {stopped} and {lost_text}."
+            return f"When {measurement.event}, {told}."

@@ -10,6 +10,7 @@ import drill_story as story
 import pytest
 from drill_story import measurement, verified
 
+from steps.drill.advice import advise
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Stall
 from steps.drill.junit import to_xml
@@ -19,6 +20,7 @@ from steps.drill.page import render
 from steps.drill.report import write
 from steps.drill.result import Result, evaluate, to_json
 from steps.drill.svg import Scale, highest, rows_without_overlap, ticks
+from steps.drill.timeline import Moment, Timeline, phases
 from steps.drill.verification import Copy, Verification, compare, load, save
 
 
@@ -127,13 +129,39 @@ def test_an_open_outage_is_told_as_such() -> None:
     found = evaluate(m, verified(m))
     assert found.writes.open
     assert found.writes.longest == pytest.approx(story.END - story.FAULT_AT, abs=0.05)
-    assert "had not come back" in found.verdict.sentence
+    assert found.verdict.sentence == (
+        "When the primary's mysqld was killed, writes stopped and were still stopped 22.0 s later, when the measuring "
+        "ended; no acknowledged write was lost."
+    )
+
+
+def test_the_sentences_of_a_drill_that_was_stopped_read_well() -> None:
+    m = measurement(end="aborted", end_reason="the kill switch was thrown", ended_at=9.5, proof=None)
+    for client in m.clients:
+        client.attempts = [a for a in client.attempts if a.end is not None and a.end < 9.5]
+    found = evaluate(m, verified(m))
+    assert found.verdict.sentence == (
+        "The drill was stopped before its end: writes stopped and were still stopped 5.50 s later, when the measuring "
+        "ended; no acknowledged write was lost."
+    )
+    assert "It was stopped before there was proof that the fault had landed." in found.verdict.reasons
+    assert evaluate(m, None).verdict.sentence.endswith("what became of the acknowledged writes was not verified.")
+    closed = result(measurement(end="aborted", end_reason="x")).verdict.sentence
+    assert closed.startswith("The drill was stopped before its end; until then writes stopped for 11.0 s and no")
+
+
+def test_an_open_outage_after_a_longer_one_is_not_taken_for_it() -> None:
+    m = measurement()
+    for client in m.clients:
+        client.attempts = [a for a in client.attempts if a.end is not None and a.end < 23.0]
+    assert "writes stopped for up to 11.0 s and were stopped again when" in result(m).verdict.sentence
 
 
 def test_advice_names_the_setting_the_gain_and_the_price() -> None:
     advice = result().advice
     expel = advice[0]
     assert "group_replication_member_expel_timeout = 0" in expel.change
+    assert "lets it go at the group's first look" in expel.finding and "15 s" not in expel.finding
     assert expel.gain_seconds == pytest.approx(4.0, abs=0.2) and expel.price
     assert any("unreachable_majority_timeout" in item.change for item in advice)
     gains = [item.gain_seconds or 0.0 for item in advice]
@@ -141,6 +169,18 @@ def test_advice_names_the_setting_the_gain_and_the_price() -> None:
     settings = {**measurement().settings, "group_replication_member_expel_timeout": "0"}
     tuned = result(measurement(settings=settings)).advice
     assert not any("expel" in item.change for item in tuned), "what is set already is not advised"
+
+
+def test_advice_explains_what_an_expel_timeout_costs_beyond_its_own_seconds() -> None:
+    moments = tuple(
+        Moment(key, "", at) for key, at in (("injected", 0.0), ("landed", 0.1), ("unreachable", 5.1), ("left", 21.1))
+    )
+    story = Timeline(moments, phases(moments))
+    (found,) = advise("crash", story, {"group_replication_member_expel_timeout": "5"}, 21.5, 21.5)
+    for words in ("waited 16.0 s", "explains 5 s; the other 11.0 s", "every 15 s", "go at the first look"):
+        assert words in found.finding, found.finding
+    assert found.gain_seconds == pytest.approx(15.0)
+    assert advise("crash", story, {"group_replication_member_expel_timeout": "0"}, 21.5, 21.5) == ()
 
 
 def test_advice_against_a_slow_router_depends_on_its_ttl() -> None:
