@@ -6,10 +6,13 @@ No engine runs here: what a run's status says is written by the tests.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -161,7 +164,9 @@ def test_wait_shows_each_change_and_the_outputs(platform: Settings) -> None:
     done = call(platform, "wait", "good")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["verdict      PASS", "lost-writes  0"]
-    assert "measure Succeeded after 1m05s" in done.stderr and "group" not in done.stderr
+    ended = f"{datetime.fromisoformat(ENDED).astimezone():%H:%M:%S}"
+    assert f"{ended} measure Succeeded after 1m05s" in done.stderr and "group" not in done.stderr
+    assert done.stderr.splitlines()[-1] == f"{ended} good Succeeded after 1m05s"
     whole = json.loads(call(platform, "wait", "good", "-o", "json").stdout)
     assert whole["status"]["outputs"] == outputs
 
@@ -192,10 +197,24 @@ def test_wait_follows_a_run_to_its_end(platform: Settings) -> None:
         assert "one Succeeded after 1m05s" in process.stderr.read()
 
 
+def test_an_interrupted_wait_says_what_goes_on(platform: Settings) -> None:
+    put_run(platform, "left-alone", "Running", [])
+    command = [sys.executable, "-m", "tiphys.cli", "--home", str(platform.home), "wait", "left-alone"]
+    environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        assert "left-alone Running" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(30) == 130
+    assert rest == "left-alone goes on; `tiphys wait left-alone` follows it again, `tiphys stop left-alone` ends it\n"
+
+
 def test_wait_gives_up_in_time_or_where_nothing_is(platform: Settings) -> None:
     put_run(platform, "endless", "Running", [])
     late = call(platform, "wait", "endless", "--timeout", "0.5")
     assert late.returncode == 1 and "has not ended within 0.5 s (it is Running)" in late.stderr
+    assert "`tiphys wait endless`" in late.stderr and "`tiphys stop endless`" in late.stderr
     nothing = call(platform, "wait", "nothing-there")
     assert nothing.returncode == 1 and "no run nothing-there" in nothing.stderr and "the newest are" in nothing.stderr
 
@@ -216,8 +235,11 @@ def test_resume_answers_what_is_asked(platform: Settings) -> None:
     inputs = {"parameters": [{"name": "approve", "value": "NO", "enum": ["YES", "NO"]}]}
     form = node("form", "Suspend", "Running", "asks", inputs=inputs, outputs=asked)
     put_run(platform, "asks", "Running", [node("asks", "Steps", "Running"), form])
+    late = call(platform, "wait", "asks", "--timeout", "0.1").stderr.splitlines()
+    hint = "waits for a person: tiphys resume asks -p approve=YES|NO"
+    assert late[-1].endswith(f"it {hint}") and any(line.endswith(f"form Suspended: {hint}") for line in late)
     for words, said in (
-        ([], "approve must be given"),
+        ([], "approve must be given: add -p approve=YES|NO"),
         (["-p", "approve=MAYBE"], "not one of: YES, NO"),
         (["-p", "agree=YES"], "nobody asks for agree; asked for: approve"),
     ):

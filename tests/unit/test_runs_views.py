@@ -15,7 +15,8 @@ from rich.console import Console
 from tiphys.runs.arguments import faults
 from tiphys.runs.following import tree
 from tiphys.runs.lines import error_in, readable
-from tiphys.runs.nodes import nodes_of, pod_name, rows, took
+from tiphys.runs.logs import steps_with_pods
+from tiphys.runs.nodes import nodes_of, pod_name, rows, took, waits_for
 
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
 
@@ -29,6 +30,10 @@ def run(*nodes: dict[str, Any], phase: str = "Running") -> dict[str, Any]:
     return {"metadata": {"name": "wf"}, "status": status}
 
 
+FORM = {
+    "inputs": {"parameters": [{"name": "approve", "enum": ["YES", "NO"], "value": "NO"}]},
+    "outputs": {"parameters": [{"name": "approve", "valueFrom": {"supplied": {}}}]},
+}
 STEPS = {"id": "wf", "type": "Steps", "phase": "Running"}
 
 
@@ -60,7 +65,7 @@ def test_a_retried_step_is_one_row_with_its_last_try() -> None:
 def test_a_suspended_step_and_a_running_one() -> None:
     workflow = run(
         STEPS,
-        {"id": "form", "type": "Suspend", "phase": "Running", "boundaryID": "wf"},
+        {"id": "form", "type": "Suspend", "phase": "Running", "boundaryID": "wf", **FORM},
         {"id": "work", "phase": "Running", "boundaryID": "wf"},
     )
     _, form, work = rows(workflow, NOW)
@@ -68,7 +73,64 @@ def test_a_suspended_step_and_a_running_one() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(tree(workflow, {"work": "x" * 300}, 80))
     text = console.export_text()
-    assert "waits for `tiphys resume`" in text and max(map(len, text.splitlines())) <= 80
+    assert "waits for a person: tiphys resume wf -p approve=YES|NO" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_who_waits_for_a_person() -> None:
+    form = {"id": "form", "type": "Suspend", "phase": "Running", **FORM}
+    assert waits_for(run(form)) == "waits for a person: tiphys resume wf -p approve=YES|NO"
+    assert waits_for(run({"id": "form", "type": "Suspend", "phase": "Running"})).endswith("tiphys resume wf")
+    assert waits_for({**run(), "spec": {"suspend": True}}).endswith("tiphys resume wf")
+    assert waits_for(run({**form, "phase": "Succeeded"})) == ""
+    assert waits_for(run(form, phase="Failed")) == ""
+
+
+def test_argos_words_are_not_shown() -> None:
+    workflow = run(
+        {**STEPS, "phase": "Failed", "message": "child 'wf-1' failed"},
+        {
+            "id": "wf-0",
+            "type": "Skipped",
+            "phase": "Skipped",
+            "boundaryID": "wf",
+            "message": "when 'a == b' evaluated false",
+        },
+        {
+            "id": "wf-1",
+            "type": "Retry",
+            "phase": "Failed",
+            "boundaryID": "wf",
+            "displayName": "measure",
+            "children": ["wf-2"],
+            "message": "retryStrategy.expression evaluated to false",
+        },
+        {"id": "wf-2", "phase": "Failed", "boundaryID": "wf", "message": "main: Error (exit code 10)"},
+        phase="Failed",
+    )
+    assert [row.message for row in rows(workflow, NOW)] == [
+        "measure failed",
+        "not needed",
+        "main: Error (exit code 10)",
+    ]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(tree(workflow, {}, 80, {"wf-1": "no quorum; wait"}))
+    text = console.export_text()
+    assert "measure: no quorum; wait" in text.splitlines()[0] and "evaluated" not in text
+
+
+def test_steps_of_one_second_stand_in_the_order_of_their_definition() -> None:
+    at = "2026-11-21T12:00:00Z"
+    workflow = run(
+        {"id": "a-exit", "displayName": "wf.onExit", "startedAt": at},
+        {"id": "b-last", "boundaryID": "wf", "startedAt": at},
+        {"id": "c-group", "type": "StepGroup", "boundaryID": "wf", "startedAt": at, "children": ["b-last"]},
+        {"id": "d-first", "boundaryID": "wf", "startedAt": at, "children": ["c-group"]},
+        {"id": "e-group", "type": "StepGroup", "boundaryID": "wf", "startedAt": at, "children": ["d-first"]},
+        {**STEPS, "startedAt": at, "children": ["e-group"]},
+    )
+    assert [row.name for row in rows(workflow, NOW)] == ["wf", "d-first", "b-last", "onExit"]
+    assert [name for name, _, _ in steps_with_pods(workflow, None)] == ["d-first", "b-last", "onExit"]
 
 
 def test_packed_nodes_are_unpacked() -> None:

@@ -262,12 +262,13 @@ def _print_object(run: Object, output: str | None, sentence: str) -> None:
 
 def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | None, appear: float = 3.0) -> None:
     """Follow a run to its end, print it or its outputs, and end the program with its result."""
-    from tiphys.runs.following import follow, why
+    from tiphys.runs.following import follow
 
     try:
         run = follow(cluster, name, timeout=timeout, appear=appear)
     except KeyboardInterrupt:
-        raise ToolError(f"not followed any more; {name} goes on, `tiphys stop {name}` ends it") from None
+        click.echo(f"{name} goes on; `tiphys wait {name}` follows it again, `tiphys stop {name}` ends it", err=True)
+        sys.exit(130)
     if output == "json":
         click.echo(json.dumps(run, indent=2))
     elif output == "name":
@@ -275,8 +276,6 @@ def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | No
     else:
         _print_summary(run)
         if phase_of(run) != "Succeeded":
-            for reason in why(cluster, run):
-                click.secho(reason, fg="red", err=True)
             click.echo(f"{name} did not succeed; see `tiphys logs {name}`", err=True)
     sys.exit(0 if phase_of(run) == "Succeeded" else 1)
 

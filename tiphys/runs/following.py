@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -14,9 +17,11 @@ from rich.tree import Tree
 from tiphys.runs.api import Cluster, Object
 from tiphys.runs.errors import NotFound, ToolError, Unreachable
 from tiphys.runs.lines import error_in, readable
-from tiphys.runs.nodes import ENDED, Row, outputs_of, phase_of, rows, seconds_of, took
+from tiphys.runs.nodes import ENDED, Row, in_words, outputs_of, phase_of, rows, seconds_of, took, waits_for, when
 
 LOOK_SECONDS = 0.4
+FAILED = ("Failed", "Error")
+DONE = (*ENDED, "Skipped", "Omitted")
 OUTAGE_SECONDS = 60.0
 """How long the API server may be away while a run is followed."""
 ICONS = {
@@ -34,8 +39,8 @@ ICONS = {
 class Display(Protocol):
     """Shows a run while it goes on."""
 
-    def show(self, workflow: Object, lines: dict[str, str]) -> None:
-        """Show a run's state, and the newest log line of each pod that runs."""
+    def show(self, workflow: Object, lines: Mapping[str, str], said: Mapping[str, str]) -> None:
+        """Show a run's state, the newest log line of each step that runs, and what the failed ones said, by id."""
 
     def close(self) -> None:
         """Leave the last state standing."""
@@ -56,13 +61,16 @@ def follow(cluster: Cluster, name: str, *, timeout: float | None, appear: float 
     started = time.monotonic()
     seen = started
     workflow: Object | None = None
+    said: dict[str, str] = {}
     display: Display = Board() if sys.stderr.isatty() else Journal()
     try:
         while True:
             now = time.monotonic()
             try:
                 workflow, seen = cluster.workflow(name), now
-                display.show(workflow, _newest_lines(cluster, workflow) if isinstance(display, Board) else {})
+                _listen(cluster, workflow, said)
+                lines = _newest_lines(cluster, workflow) if isinstance(display, Board) else {}
+                display.show(workflow, lines, said)
                 if phase_of(workflow) in ENDED:
                     return workflow
             except NotFound:
@@ -74,11 +82,45 @@ def follow(cluster: Cluster, name: str, *, timeout: float | None, appear: float 
                 if now - seen > (OUTAGE_SECONDS if workflow else appear):
                     raise
             if timeout is not None and now - started > timeout:
-                state = phase_of(workflow) if workflow else "not there"
-                raise ToolError(f"{name} has not ended within {timeout:g} s (it is {state}); it goes on by itself")
+                raise ToolError(_too_late(name, workflow, timeout))
             time.sleep(LOOK_SECONDS)
     finally:
         display.close()
+
+
+def _too_late(name: str, workflow: Object | None, timeout: float) -> str:
+    late = f"{name} has not ended within {timeout:g} s"
+    if workflow is None:
+        return f"{late}: there is no answer about it; `tiphys wait {name}` looks again"
+    if waits := waits_for(workflow):
+        return f"{late}: it {waits}"
+    state = phase_of(workflow)
+    return f"{late} (it is {state}) and goes on: `tiphys wait {name}` follows it, `tiphys stop {name}` ends it"
+
+
+def _listen(cluster: Cluster, workflow: Object, said: dict[str, str]) -> None:
+    """Add what each step that has failed said itself, if its pod is still there to tell."""
+    for row in rows(workflow):
+        if row.pod and row.phase in FAILED and row.id not in said:
+            try:
+                said[row.id] = error_in(list(cluster.pod_log(row.pod, tail=20)))
+            except Unreachable:
+                raise
+            except ToolError:
+                said[row.id] = ""
+
+
+def _with_words(workflow: Object, said: Mapping[str, str]) -> list[Row]:
+    return [dataclasses.replace(row, message=said.get(row.id) or row.message) for row in rows(workflow)]
+
+
+def _headline(workflow: Object, found: list[Row]) -> str:
+    """Return the message of a run as a whole: why it failed, in the words of the steps that did."""
+    if phase_of(workflow) in FAILED:
+        failed = [f"{row.name}: {row.message or row.phase}" for row in found if row.pod and row.phase in FAILED]
+        if failed:
+            return "; ".join(failed)
+    return in_words(workflow, str((workflow.get("status") or {}).get("message") or ""))
 
 
 def _newest_lines(cluster: Cluster, workflow: Object) -> dict[str, str]:
@@ -102,22 +144,23 @@ class Board:
         self._live = Live(console=self._console, refresh_per_second=8, transient=False)
         self._live.start()
 
-    def show(self, workflow: Object, lines: dict[str, str]) -> None:
+    def show(self, workflow: Object, lines: Mapping[str, str], said: Mapping[str, str]) -> None:
         """Draw the run."""
-        self._live.update(tree(workflow, lines, self._console.width))
+        self._live.update(tree(workflow, lines, self._console.width, said))
 
     def close(self) -> None:
         """Stop drawing."""
         self._live.stop()
 
 
-def tree(workflow: Object, lines: dict[str, str], width: int = 80) -> Tree:
+def tree(workflow: Object, lines: Mapping[str, str], width: int = 80, said: Mapping[str, str] | None = None) -> Tree:
     """Return a run as a tree: icon, name, duration, message; below a running step its newest log line."""
     name, room = workflow["metadata"]["name"], max(width - 1, 20)
-    message = str((workflow.get("status") or {}).get("message") or "")
+    found = _with_words(workflow, said or {})
+    message = _headline(workflow, found)
     root = Tree(label(Row("", 0, name, phase_of(workflow), message, seconds_of(workflow), "", 1)))
     branches = [root]
-    for row in rows(workflow):
+    for row in found:
         # The entrypoint stands for the run itself: its steps are drawn right below the heading, as is the exit handler.
         del branches[max(row.depth, 1) :]
         branch = root if row.depth == 0 and row.name == name else branches[-1].add(label(row))
@@ -136,10 +179,8 @@ def label(row: Row) -> Text:
         text.append(f"  {took(row.seconds)}", style="dim")
     if row.tries > 1:
         text.append(f"  try {row.tries}", style="yellow")
-    if row.phase == "Suspended":
-        text.append("  waits for `tiphys resume`", style="yellow")
     if row.message:
-        text.append(f"  {row.message}", style=style if row.phase in ("Failed", "Error") else "dim")
+        text.append(f"  {row.message}", style=style if row.phase in (*FAILED, "Suspended") else "dim")
     return text
 
 
@@ -149,38 +190,31 @@ class Journal:
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, ...]] = {}
 
-    def show(self, workflow: Object, lines: dict[str, str]) -> None:
-        """Write what has changed since the last call."""
-        status = workflow.get("status") or {}
+    def show(self, workflow: Object, lines: Mapping[str, str], said: Mapping[str, str]) -> None:
+        """Write what has changed since the last call, each change with the time at which it happened."""
         name = workflow["metadata"]["name"]
-        self._tell("", f"{name} {phase_of(workflow)}", str(status.get("message") or ""), seconds_of(workflow))
-        for row in rows(workflow):
-            if row.name != name:
-                self._tell(row.id, f"{row.name} {row.phase}", row.message, row.seconds)
+        found = _with_words(workflow, said)
+        status = workflow.get("status") or {}
+        at = when(status.get("finishedAt")) or when(status.get("startedAt"))
+        whole = Row("", 0, name, phase_of(workflow), _headline(workflow, found), seconds_of(workflow), "", 1, at)
+        steps = sorted((row for row in found if row.name != name), key=lambda row: row.at or datetime.now(UTC))
+        # A run ends after its steps, and starts before them.
+        for row in [*steps, whole] if whole.phase in ENDED else [whole, *steps]:
+            self._tell(row)
 
     def close(self) -> None:
         """Nothing to do."""
 
-    def _tell(self, identity: str, what: str, message: str, seconds: float | None) -> None:
-        if self._known.get(identity) == (what, message):
+    def _tell(self, row: Row) -> None:
+        seen = (row.phase, row.message)
+        if self._known.get(row.id) == seen:
             return
-        self._known[identity] = (what, message)
-        after = f" after {took(seconds)}" if seconds and not what.endswith(("Running", "Pending")) else ""
-        tail = f": {message}" if message else ""
-        print(f"{time.strftime('%H:%M:%S')} {what}{after}{tail}", file=sys.stderr, flush=True)
-
-
-def why(cluster: Cluster, workflow: Object) -> list[str]:
-    """Return why a run did not succeed: a line for each step that failed, with what it said itself."""
-    reasons = []
-    for row in rows(workflow):
-        if row.pod and row.phase in ("Failed", "Error"):
-            try:
-                said = error_in(list(cluster.pod_log(row.pod, tail=20)))
-            except ToolError:
-                said = ""
-            reasons.append(f"{row.name}: {said or row.message or row.phase}")
-    return reasons or [str((workflow.get("status") or {}).get("message") or phase_of(workflow))]
+        # Argo notes the start and the end; what a step says in between, it says now.
+        at = row.at if row.at and (row.phase in DONE or row.id not in self._known) else datetime.now(UTC)
+        self._known[row.id] = seen
+        after = f" after {took(row.seconds)}" if row.seconds and row.phase in ENDED else ""
+        tail = f": {row.message}" if row.message else ""
+        print(f"{at.astimezone():%H:%M:%S} {row.name} {row.phase}{after}{tail}", file=sys.stderr, flush=True)
 
 
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INVALID": "bold yellow", "ABORTED": "bold yellow"}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tiphys.runs.api import Cluster, Object
 from tiphys.runs.errors import NotFound, ToolError
-from tiphys.runs.nodes import ENDED, nodes_of, phase_of, pod_name, step_name
+from tiphys.runs.nodes import ENDED, nodes_of, phase_of, pod_name, positions, step_name
 
 LOOK_SECONDS = 0.5
 GONE_SECONDS = 10.0
@@ -24,8 +24,10 @@ def steps_with_pods(workflow: Object, only: str | None) -> list[tuple[str, str, 
     Raises:
         ToolError: if `only` names no step of the run that has ended.
     """
-    nodes = [node for node in nodes_of(workflow).values() if node.get("type") == "Pod"]
-    nodes.sort(key=lambda node: (node.get("startedAt") or "9", node.get("name", "")))
+    everything = nodes_of(workflow)
+    order = positions(everything)
+    nodes = [node for node in everything.values() if node.get("type") == "Pod"]
+    nodes.sort(key=lambda node: (node.get("startedAt") or "9", order[node["id"]]))
     found = [(step_name(workflow, node), node) for node in nodes]
     if only is not None:
         names = sorted({name for name, _ in found})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 Object = dict[str, Any]
 
 ENDED = ("Succeeded", "Failed", "Error")
+_CHILD_FAILED = re.compile(r"child '(.+)' failed")
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,11 @@ class Row:
         depth: 0 for the run's entrypoint and exit handler.
         name: what people call it.
         phase: as Argo names it; "Suspended" for one that waits for a person.
-        message: what Argo or the step says of it, or "".
+        message: what Argo says of it, in words for people, or what a person must do; or "".
         seconds: how long it took or has taken, or None if it has not started.
         pod: name of its pod (the newest, where it was tried more than once), or "".
         tries: how often it was started.
+        at: when it ended, or started if it goes on, or None.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Row:
     seconds: float | None
     pod: str
     tries: int
+    at: datetime | None = None
 
 
 def phase_of(workflow: Object) -> str:
@@ -65,7 +69,8 @@ def rows(workflow: Object, now: datetime | None = None) -> list[Row]:
     now = now or datetime.now(UTC)
     attempts = {child for node in nodes.values() if node.get("type") == "Retry" for child in node.get("children") or []}
     shown = [node for key, node in nodes.items() if node.get("type") != "StepGroup" and key not in attempts]
-    shown.sort(key=lambda node: (node.get("startedAt") or "9", node.get("name", "")))
+    order = positions(nodes)
+    shown.sort(key=lambda node: (node.get("startedAt") or "9", order[node["id"]]))
     made: list[Row] = []
 
     def add(parent: str, depth: int) -> None:
@@ -96,9 +101,75 @@ def _row(workflow: Object, nodes: dict[str, Object], node: Object, depth: int, n
     if node.get("type") == "Suspend" and phase == "Running":
         phase = "Suspended"
     message = str(node.get("message") or (last.get("message") if phase not in ("Succeeded",) else "") or "")
+    if last is not node and phase in ("Failed", "Error") and message.startswith("retryStrategy."):
+        message = str(last.get("message") or message)
+    if phase == "Suspended":
+        message = waits_for(workflow)
     start, end = when(node.get("startedAt")), when(node.get("finishedAt"))
-    seconds = ((end or now) - start).total_seconds() if start else None
-    return Row(node["id"], depth, step_name(workflow, node), phase, message, seconds, pod_name(workflow, last), tries)
+    return Row(
+        id=node["id"],
+        depth=depth,
+        name=step_name(workflow, node),
+        phase=phase,
+        message=in_words(workflow, message),
+        seconds=((end or now) - start).total_seconds() if start else None,
+        pod=pod_name(workflow, last),
+        tries=tries,
+        at=end or start,
+    )
+
+
+def in_words(workflow: Object, message: str) -> str:
+    """Return one of Argo's messages as people say it; the Workflow keeps Argo's own."""
+    if message.startswith("when '") and message.endswith("evaluated false"):
+        return "not needed"
+    if match := _CHILD_FAILED.fullmatch(message):
+        child = nodes_of(workflow).get(match[1])
+        return f"{step_name(workflow, child)} failed" if child else message
+    return message
+
+
+def positions(nodes: dict[str, Object]) -> dict[str, int]:
+    """Return where each node stands in the order of the steps' definition, from the first: Argo sorts nodes by id.
+
+    Timestamps have whole seconds, so quick steps that follow each other start at the same one.
+    """
+    children = {child for node in nodes.values() for child in node.get("children") or []}
+    # The exit handler is nobody's child, as the entrypoint is; it comes last.
+    roots = [key for key in nodes if key not in children]
+    roots.sort(key=lambda key: (str(nodes[key].get("displayName")).endswith(".onExit"), str(nodes[key].get("name"))))
+    found: dict[str, int] = {}
+    stack = list(reversed(roots))
+    while stack:
+        key = stack.pop()
+        if key in nodes and key not in found:
+            found[key] = len(found)
+            stack.extend(reversed(nodes[key].get("children") or []))
+    return found | {key: len(found) for key in nodes if key not in found}
+
+
+def waiting(workflow: Object) -> dict[str, Object]:
+    """Return the nodes by id that wait for a person."""
+    found = nodes_of(workflow).items()
+    return {key: node for key, node in found if node.get("type") == "Suspend" and node.get("phase") == "Running"}
+
+
+def asked(node: Object) -> dict[str, list[str]]:
+    """Return what a suspended node asks a person for: parameters by name, each with the values allowed ([]: any)."""
+    inputs = {p["name"]: p.get("enum") or [] for p in (node.get("inputs") or {}).get("parameters") or []}
+    parameters = (node.get("outputs") or {}).get("parameters") or []
+    wanted = [p for p in parameters if "supplied" in (p.get("valueFrom") or {})]
+    return {p["name"]: [str(item) for item in p.get("enum") or inputs.get(p["name"]) or []] for p in wanted}
+
+
+def waits_for(workflow: Object) -> str:
+    """Return what a person must do for a run to go on, or "" if it waits for nobody."""
+    nodes = waiting(workflow)
+    if phase_of(workflow) in ENDED or not nodes and not (workflow.get("spec") or {}).get("suspend"):
+        return ""
+    answers = {name: allowed for node in nodes.values() for name, allowed in asked(node).items()}
+    given = "".join(f" -p {name}={'|'.join(allowed) or '...'}" for name, allowed in answers.items())
+    return f"waits for a person: tiphys resume {workflow['metadata']['name']}{given}"
 
 
 def step_name(workflow: Object, node: Object) -> str:
