@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from steps.errors import BadParameters
 from steps.kube.client import CLUSTER_LABEL, Object
 from steps.parameters import Text
 
@@ -51,9 +53,29 @@ def secret_name(cluster: str) -> str:
     return f"{cluster}-root"
 
 
+_OURS = re.compile(
+    r"(.*_)?(file|dir|datadir|basedir|socket)|.*(plugin|keyring|component|user|bind_address|init_connect|init_replica).*"
+    r"|skip_(grant_tables|networking)|secure_.*|server_id|port|report_.*|gtid_mode|enforce_gtid_consistency|log_error"
+)
+"""Settings that decide who gets in, which files the server touches, or what the operator itself has to set."""
+
+
 def my_cnf(settings: str) -> str:
-    """Return settings (``name=value; name=value``) as the text of a my.cnf, empty where there are none."""
+    """Return settings (``name=value; name=value``) as the text of a my.cnf, empty where there are none.
+
+    Raises:
+        BadParameters: one of them is no setting, or one that a cluster's caller must not choose.
+    """
     lines = [line.strip() for line in settings.split(";") if line.strip()]
+    for line in lines:
+        name = line.partition("=")[0].strip().replace("-", "_").lower()
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise BadParameters(f"mycnf: {line!r} is no setting; give name=value, separated by semicolons")
+        if _OURS.fullmatch(name.removeprefix("loose_")):
+            raise BadParameters(
+                f"mycnf: {name} decides who gets into the server, which files it touches, or what the operator sets, "
+                "and cannot be chosen here; leave it out"
+            )
     return "\n".join(["[mysqld]", *lines, ""]) if lines else ""
 
 

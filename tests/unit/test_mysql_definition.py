@@ -7,6 +7,7 @@ from typing import Any
 import click
 import pytest
 
+from steps.errors import BadParameters
 from steps.mysql.definition import SETTINGS, Asked, compare, even_count_warning, my_cnf, new_cluster, root_secret
 
 USUAL = Asked(3, 2)
@@ -75,3 +76,27 @@ def test_even_numbers_are_warned_about() -> None:
 def test_the_root_secret_is_what_the_operator_reads() -> None:
     secret = root_secret("demo", "p")
     assert secret["stringData"] == {"rootUser": "root", "rootHost": "%", "rootPassword": "p"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "skip_grant_tables=1",
+        "general_log_file=/tmp/x",
+        "max_connections=9; Loose-Init-File=/tmp/x",
+        "plugin-load-add=x.so",
+        "secure_file_priv=",
+        "datadir=/tmp",
+        "= 3",
+    ],
+)
+def test_settings_that_open_the_server_are_refused(settings: str) -> None:
+    with pytest.raises(BadParameters, match="mycnf"):
+        my_cnf(settings)
+
+
+def test_ordinary_settings_are_taken() -> None:
+    usual = (
+        "group_replication_member_expel_timeout=0; max_connections=300; sync_binlog=1; local-infile"
+    )
+    assert my_cnf(usual).count("\n") == 5
