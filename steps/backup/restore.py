@@ -16,7 +16,8 @@ from steps.backup import load_objects, load_state
 from steps.backup.load_plan import Plan, TablePlan, read_plan
 from steps.backup.load_rows import Target, load_rows, load_statement
 from steps.backup.load_state import Restore
-from steps.backup.source import Source, bucket, find
+from steps.backup.objects import Bucket
+from steps.backup.source import Source, find
 from steps.declare import option, parameter, step, target_options
 from steps.errors import Refused, StepError, Temporary
 from steps.kube import client
@@ -72,7 +73,7 @@ def restore(
     """
     kube = client.connect(namespace)
     credentials = root_credentials(kube, kube.cluster(cluster))
-    source = find(*bucket(), backup, cluster, namespace)
+    source = find(Bucket.from_environment(connections=parallel + 8), backup, cluster, namespace)
     name = source.prefix.rstrip("/").rpartition("/")[2]
     only = [each for each in (schemas or "").split(",") if each]
     topology = read_topology(kube, cluster, credentials=credentials)

@@ -1,0 +1,131 @@
+"""Reading a dump from a real S3 server, also one that breaks off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from steps.backup import source as sources
+from steps.backup.load_plan import read_plan
+from steps.backup.manifest import Manifest
+from steps.backup.objects import Bucket
+from steps.backup.source import ObjectStream, S3Source, find, read_all
+from steps.errors import StepError, Temporary
+
+VECTOR = Path(__file__).parents[1] / "data" / "mysqlsh-dump"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    server = ThreadedMotoServer(f"127.98.{os.getpid() % 250 + 1}.2", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{host}:{port}",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="tiphys")
+    made = Bucket(client, "tiphys")
+    yield made
+    made.close()
+    server.stop()
+
+
+def test_a_dump_in_s3_reads_as_the_folder_does(bucket: Bucket) -> None:
+    for file in VECTOR.iterdir():
+        bucket.put(f"backups/vector/{file.name}", file.read_bytes())
+    bucket.put("backups/vector/deeper/x.json", b"{}")
+    found = S3Source(bucket, "backups/vector/")
+    assert found.files() == {file.name: file.stat().st_size for file in VECTOR.iterdir()}
+    for file in VECTOR.iterdir():
+        assert read_all(found, file.name) == file.read_bytes()
+    plan = read_plan(found)
+    assert len(plan.chunks) == 9 and sum(table.rows or 0 for table in plan.tables) == 9100
+
+
+class Breaking:
+    """A client whose connections break after some bytes, or end early; the rest is real."""
+
+    def __init__(self, client: Any, kind: str) -> None:
+        self.client, self.kind, self.asked = client, kind, list[str]()
+
+    def get_object(self, **what: Any) -> Any:
+        answer = self.client.get_object(**what)
+        self.asked.append(what.get("Range", "all"))
+        body, kind = answer["Body"], self.kind
+
+        class Body:
+            given = 0
+
+            def read(self, size: int) -> bytes:
+                if self.given >= 3000:
+                    if kind == "cut":
+                        raise ConnectionResetError("by the test")
+                    return b""
+                part: bytes = body.read(min(size, 1000))
+                self.given += len(part)
+                return part
+
+            def close(self) -> None:
+                body.close()
+
+        return {**answer, "Body": Body()}
+
+
+@pytest.mark.parametrize("kind", ["cut", "short"])
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(
+    bucket: Bucket, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "WAITS", (0, 0))
+    content = bytes(range(256)) * 40
+    bucket.put("x", content)
+    client = Breaking(bucket.client, kind)
+    stream, seen = ObjectStream(Bucket(client, "tiphys"), "x"), b""
+    while part := stream.read(4096):
+        seen += part
+    assert seen == content
+    assert client.asked == ["all", "bytes=3000-", "bytes=6000-", "bytes=9000-"]
+
+
+def test_an_object_that_changes_meanwhile_is_not_mixed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "WAITS", (0,))
+    bucket.put("x", b"a" * 9000)
+    stream = ObjectStream(Bucket(Breaking(bucket.client, "cut"), "tiphys"), "x")
+    for _ in range(3):
+        stream.read(1000)
+    bucket.put("x", b"b" * 9000)
+    with pytest.raises(StepError, match="412|Precondition"):
+        stream.read(1000)
+
+
+def test_what_is_not_there_is_told_apart(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "WAITS", (0,))
+    with pytest.raises(StepError, match="nothing") as caught:
+        read_all(S3Source(bucket, "backups/nothing/"), "@.json")
+    assert not isinstance(caught.value, Temporary)
+    with pytest.raises(StepError, match="no backup at all"):
+        read_plan(S3Source(bucket, "backups/nothing/"))
+    with pytest.raises(StepError, match="NoSuchBucket|bucket"):
+        read_plan(S3Source(Bucket(bucket.client, "elsewhere"), "backups/vector/"))
+    bucket.put("empty", b"")
+    assert ObjectStream(bucket, "empty").read(10) == b""
+
+
+def test_latest_is_the_newest_finished_one_of_the_same_cluster(bucket: Bucket) -> None:
+    with pytest.raises(StepError, match="no finished backup of tiphys/demo"):
+        find(bucket, "latest", "demo", "tiphys")
+    for name, cluster, end in [("b", "demo", "2026-01-02"), ("a", "demo", "2026-01-03"), ("c", "other", "2026-01-04")]:
+        made = Manifest(name, cluster, "tiphys", "s", "p", "9.7.4", "", "", end, {})
+        bucket.put(f"backups/{name}/tiphys.json", made.dump())
+    bucket.put("backups/z/@.json", b"{}")
+    assert find(bucket, "latest", "demo", "tiphys").prefix == "backups/a/"
+    assert find(bucket, "b", "demo", "tiphys").prefix == "backups/b/"
