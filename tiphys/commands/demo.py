@@ -12,6 +12,7 @@ from uuid import uuid4
 import click
 
 from tiphys.local.platform.record import is_up
+from tiphys.local.s3.state import State
 from tiphys.local.settings import default_home
 
 CLUSTER = "demo"
@@ -61,7 +62,7 @@ def demo(keep: bool, rows: int, fault: str) -> None:
         tiphys("up")
         tiphys("submit", "deploy-cluster", "-p", f"cluster={CLUSTER}", "-p", "servers=3", "-p", "routers=2", "--wait")
         tiphys("submit", "load-sample-data", "-p", f"cluster={CLUSTER}", "-p", f"rows={rows}", "--wait")
-        if State.load(Settings.load().home).phase == "building":
+        if State.load(default_home()).phase == "building":
             click.echo("\nThe S3 server is still being built, once; what the drill measures waits for it at the end.")
         verdict = tiphys(
             *("trigger", "failover-drill", "-p", f"cluster={CLUSTER}", "-p", f"fault={fault}"),
