@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -339,3 +342,52 @@ def test_chosen_schemas_come_without_accounts(connection: Any) -> None:
     assert not query(connection, "SELECT 1 FROM mysql.user WHERE user='shopper'")
     with pytest.raises(StepError, match="no schema shoes; it has shop"):
         restore(VECTOR, only=["shoes"])
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from steps.backup import load_rows
+from steps.backup.load_stream import Pieces
+from steps.backup.restore import restore_from
+from steps.backup.source import FolderSource
+from steps.mysql.connection import Credentials
+
+address, user, password, folder = sys.argv[1:]
+load_rows.PIECE = 30_000
+read = Pieces.read
+
+def slowly(self, size=-1, /):
+    time.sleep(0.02)
+    return read(self, min(size, 4096))
+
+Pieces.read = slowly
+restore_from(FolderSource(Path(folder)), load_rows.Target(address, Credentials(user, password)), name="v", only=[])
+"""
+
+
+def test_a_process_killed_while_it_loads_leaves_only_whole_pieces(connection: Any) -> None:
+    command = [sys.executable, "-c", SLOW, ADDRESS, ROOT.user, ROOT.password, str(VECTOR)]
+    done = "SELECT COALESCE(SUM(loaded_rows), 0) FROM tiphys.restore_chunks"
+    counted = 0
+    for _ in range(2):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None:
+                there = "tiphys" in schemas(connection) and "shop" in schemas(connection)
+                if there and phase(connection) == "rows" and query(connection, done)[0][0] > counted:
+                    break
+                time.sleep(0.05)
+            assert process.poll() is None, "it ended by itself before it could be killed"
+        finally:
+            process.kill()
+            process.wait()
+        time.sleep(0.3)
+        counted = int(query(connection, done)[0][0])
+        assert 0 < counted < 9100 and phase(connection) == "rows"
+        tables = " + ".join(f"(SELECT COUNT(*) FROM {name})" for name in SUMS)
+        assert query(connection, f"SELECT {tables}") == [(counted,)], "the state tells what the tables hold"
+    restore(VECTOR)
+    assert sums(connection) == SUMS
+    assert query(connection, done) == [(9100,)]
+    assert query(connection, "SELECT @@global.local_infile") == [(0,)], "put back, though its own process died"
