@@ -110,7 +110,11 @@ def other_pod(target: Target, evidence: Evidence) -> Proof | None:
 
 
 def other_process(target: Target, evidence: Evidence) -> Proof | None:
-    """Prove that the server's process was started again."""
+    """Prove that the server's process ended: another one runs, or the API server says that its container ended.
+
+    A container that crashed lately is not restarted at once (back-off), so the end alone is proof too; it counts only
+    for the very container that ran before, by its id.
+    """
     proofs = []
     for pod in evidence.pods:
         if pod.at <= evidence.injected_at or pod.pod != target.pod or pod.uid != target.before.uid:
@@ -121,6 +125,12 @@ def other_process(target: Target, evidence: Evidence) -> Proof | None:
             break
         if pod.container and target.before.container and pod.container != target.before.container:
             text = f"container mysql of {target.pod} is another one: {target.before.container} to {pod.container}"
+            proofs.append(Proof(pod.at, pod.at, text))
+            break
+        if pod.ended and pod.ended == target.before.container and pod.ended != target.before.ended:
+            text = (
+                f"container mysql of {target.pod} ended with exit code {pod.exit_code}, and had not been restarted yet"
+            )
             proofs.append(Proof(pod.at, pod.at, text))
             break
     for sample in evidence.members:

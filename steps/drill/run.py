@@ -219,6 +219,9 @@ class Drill:
                 return self._end("timeout", f"not recovered within {self._parameters.timeout_seconds:.0f} s: {seen}")
 
     def _end(self, end: str, reason: str) -> None:
+        if end == "aborted" and self._measurement.proof is None:
+            # Stopped between two searches: what is already known still counts.
+            self._measurement.proof = self._fault.proof(self._measurement.target, self._evidence())
         log("observation-ended", end=end, reason=reason)
         self._measurement.end, self._measurement.end_reason = end, reason
 

@@ -47,6 +47,9 @@ class PodSample(NamedTuple):
         deleting: whether it has a deletion timestamp.
         address: its IP.
         node: where it runs.
+        ended: id of the latest container `mysql` that has ended, as the API server shows it (`state.terminated`, else
+            `lastState.terminated`); empty for none.
+        exit_code: with which it ended; None where `ended` is empty.
     """
 
     at: float
@@ -58,6 +61,8 @@ class PodSample(NamedTuple):
     deleting: bool = False
     address: str = ""
     node: str = ""
+    ended: str = ""
+    exit_code: int | None = None
 
 
 def pod_sample(at: float, pod: Object) -> PodSample:
@@ -69,6 +74,8 @@ def pod_sample(at: float, pod: Object) -> PodSample:
         condition.get("type") == "Ready" and condition.get("status") == "True"
         for condition in status.get("conditions") or []
     )
+    ends = [(server.get(key) or {}).get("terminated") for key in ("state", "lastState")]
+    ended: Object = next((end for end in ends if end), {})
     return PodSample(
         at,
         str(pod["metadata"]["name"]),
@@ -79,6 +86,8 @@ def pod_sample(at: float, pod: Object) -> PodSample:
         bool(pod["metadata"].get("deletionTimestamp")),
         str(status.get("podIP") or ""),
         str(pod.get("spec", {}).get("nodeName") or ""),
+        str(ended.get("containerID") or ""),
+        int(ended.get("exitCode", -1)) if ended.get("containerID") else None,
     )
 
 

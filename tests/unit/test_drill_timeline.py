@@ -5,16 +5,16 @@ from pathlib import Path
 
 import drill_story as story
 import pytest
-from drill_story import measurement, verified
+from drill_story import measurement, replace_pod, verified
 
 from steps.drill.attempts import Outcome, outcome_of_error
-from steps.drill.evidence import Evidence, first_effect, left_group
+from steps.drill.evidence import Evidence, Proof, first_effect, left_group
 from steps.drill.faults import FAULTS
 from steps.drill.measurement import from_json, load, save, to_json
 from steps.drill.page import render
 from steps.drill.result import evaluate
 from steps.drill.run import steady_since, unsteady
-from steps.drill.samples import observe
+from steps.drill.samples import MemberSample, PodSample, observe, pod_sample
 from steps.drill.timeline import NEVER_LOST, Moment, bands, phases, timeline
 from steps.drill.watch import QUORUM_SECONDS, Limits
 from steps.errors import BadParameters
@@ -92,6 +92,46 @@ def test_a_crash_is_proven_by_another_process_and_a_member_that_left() -> None:
     same_container = measurement(pods=m.pods[:1])
     by_uptime = FAULTS["crash"].proof(m.target, same_container.evidence())
     assert by_uptime is not None and "another process" in by_uptime.text
+
+
+def in_back_off(ended: str, last: str = "c1", restarts: int = 3) -> dict[str, object]:
+    """A pod whose container `mysql` ended and waits to be restarted, as Kubernetes publishes it; `last` is its id."""
+    status = {
+        "name": "mysql",
+        "containerID": last,
+        "restartCount": restarts,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"containerID": ended, "exitCode": 137, "reason": "Error"}},
+    }
+    return {"metadata": {"name": "demo-0", "uid": "uid-1"}, "status": {"containerStatuses": [status]}}
+
+
+def test_a_crash_is_proven_by_a_container_that_ended_and_waits_to_be_restarted() -> None:
+    m = measurement()
+    before = story.replace_pod(m.target.before, restarts=3, ended="c0", exit_code=137)
+    target = replace(m.target, before=before)
+    dead = [s for s in m.members if not (s.pod == "demo-0" and s.end > story.FAULT_AT)]
+
+    def proof(*pods: PodSample, members: list[MemberSample] = dead) -> Proof | None:
+        evidence = Evidence(story.FAULT_AT, [before, *pods], members, list(observe("demo", 3, members)))
+        return FAULTS["crash"].proof(target, evidence)
+
+    waiting = pod_sample(4.3, in_back_off("c1"))
+    found = proof(waiting)
+    assert found is not None and "ended with exit code 137, and had not been restarted yet" in found.text
+    assert found.seen_at == pytest.approx(story.UNREACHABLE_AT, abs=0.15), "when the member had left as well"
+    terminated = in_back_off("c1")
+    terminated["status"]["containerStatuses"][0]["state"] = {"terminated": {"containerID": "c1", "exitCode": 137}}  # type: ignore[index]
+    assert proof(pod_sample(4.3, terminated)) is not None
+
+    assert proof() is None, "a member that is gone alone is no proof: the network may be to blame"
+    assert proof(pod_sample(4.3, in_back_off("c0"))) is None, "an earlier container's end is none of this one's"
+    assert proof(pod_sample(3.9, in_back_off("c1"))) is None, "it ended before the fault"
+    assert proof(replace_pod(waiting, uid="uid-2")) is None, "another pod's container"
+    nameless = in_back_off("")
+    assert pod_sample(4.3, nameless).exit_code is None and proof(pod_sample(4.3, nameless)) is None
+    calm = [s._replace(start=s.start + 4.1, end=s.end + 4.1) for s in story.member_samples(story.FAULT_AT - 0.2)]
+    assert proof(waiting, members=calm) is None, "the member is still in the group"
 
 
 def test_no_proof_without_a_change_or_without_the_member_leaving() -> None:
