@@ -80,9 +80,9 @@ def _expulsion(lengths: Mapping[str, float], settings: Mapping[str, str]) -> lis
         why = (
             f" That setting explains {float(timeout):.0f} s; the other {rest:.1f} s come from how the group looks at "
             f"members it suspects: once about {PROMPT_EXPEL_SECONDS:.0f} s after it noticed, and then only every "
-            f"{LOOK_SECONDS:.0f} s (measured on MySQL 9.7.4). At the first look a timeout above 0 is not over yet, so the "
-            "member stays until a later look, whether the timeout is 1 or 5. A timeout of 0 lets it go at the first "
-            "look."
+            f"{LOOK_SECONDS:.0f} s (measured on MySQL 9.7.4). At the first look a timeout above 0 is not over yet, so "
+            "the member stays until a later look, whether the timeout is 1 or 5. A timeout of 0 lets it go at the "
+            "first look."
         )
     else:
         why = " A timeout of 0 lets it go at the group's first look."
