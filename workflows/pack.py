@@ -35,8 +35,9 @@ IMAGE = f"ghcr.io/tiphys/step:{version('tiphys')}"
 ARTIFACT_FOLDER = "runs/{{workflow.name}}/{{workflow.uid}}"
 """Where a run's artifacts are kept in the bucket; the uid keeps a later run of the same name apart."""
 
-WORTH_A_RETRY = "asInt(lastRetry.exitCode) == 75 || lastRetry.status == 'Error'"
-"""Exit code 75 is :class:`steps.errors.Temporary`; Error is a pod that was deleted or could not start."""
+WORTH_A_RETRY = "asInt(lastRetry.exitCode) in [75, 137, 143, 255] || lastRetry.status == 'Error'"
+"""Exit code 75 is :class:`steps.errors.Temporary`; 137, 143 and 255 are a step that was killed or lost with its node;
+Error is a pod that was deleted or could not start. Every step can be run again: it looks first."""
 
 ONLY_TEMPORARY = "asInt(lastRetry.exitCode) == 75"
 """For steps that must not start again after their pod was lost, such as the one that injects a fault."""
