@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from gateway_help import DRILL, create, in_kube, objects, running_gateway, secret, template, workflows
 from platform_help import new_home, running
@@ -25,6 +27,7 @@ from tiphys.local.client import Kube
 from tiphys.local.platform.access import write_kubeconfig
 from tiphys.local.settings import Settings
 
+REAL_DRILL = Path(__file__).parents[2] / "manifests/base/workflows/failover-drill.yaml"
 STARTED, ENDED = "2026-11-21T12:00:00Z", "2026-11-21T12:01:05Z"
 
 
@@ -33,6 +36,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = new_home(tmp_path_factory.mktemp("home"))
     with running("tiphys.local.apiserver", settings):
         create(settings.home, objects())
+        create(settings.home, {"workflowtemplates": [yaml.safe_load(REAL_DRILL.read_text())]})
         write_kubeconfig(settings)
         yield settings
 
@@ -127,10 +131,39 @@ def test_parameters_are_checked_before_anything_is_made(
     assert set(workflows(platform.home)) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "add -p fault=switchover|delete-pod|crash (What happens"),
+        (["cluster="], "cluster= must not be empty: at most 28 characters"),
+        (["cluster=No_name"], "cluster=No_name is not a cluster's name"),
+        (["writers=0"], "writers=0 is not an integer from 1 to 32"),
+        (["writers=four"], "writers=four is not an integer from 1 to 32"),
+        (["max-write-downtime-seconds="], "must not be empty"),
+        (["dry-run=yes"], "dry-run=yes is not one of: true, false"),
+    ],
+)
+@pytest.mark.parametrize("command", [["submit"], ["submit", "--dry-run"], ["trigger"]])
+def test_values_are_checked_as_the_steps_would(
+    platform: Settings, command: list[str], words: list[str], said: str
+) -> None:
+    pairs = [part for word in words for part in ("-p", word)]
+    done = call(platform, *command, "failover-drill", *pairs)
+    assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_template_must_be_named(platform: Settings) -> None:
+    for command in ("submit", "trigger"):
+        done = call(platform, command)
+        assert done.returncode == 1 and "`tiphys templates`" in done.stderr and "failover-drill" in done.stderr
+
+
 def test_a_dry_run_makes_nothing(platform: Settings) -> None:
     before = set(workflows(platform.home))
     done = call(platform, "submit", "test-drill", "-p", "cluster=demo", "--dry-run")
     assert done.returncode == 0 and "nothing was started" in done.stdout
+    lines = done.stdout.splitlines()[1:]
+    assert lines[:4] == ["  cluster=demo", "  fault=crash", "  max-lost-writes=0", "  budget=30"]
     assert set(workflows(platform.home)) == before
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from steps.parameters import CLUSTER_NAME, Parameter
 from tiphys.runs.arguments import faults
 from tiphys.runs.following import tree
 from tiphys.runs.lines import error_in, readable
 from tiphys.runs.logs import steps_with_pods
 from tiphys.runs.nodes import nodes_of, pod_name, rows, took, waits_for
+from tiphys.runs.rules import fault, rules_of
 
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
 
@@ -179,3 +181,33 @@ def test_faults_name_what_is_wrong() -> None:
     assert faults(template, {"cluster": "demo"}) == []
     assert len(faults(template, {"fault": "x", "other": "y"})) == 3
     assert faults({"metadata": {"name": "t"}, "spec": {}}, {"a": "b"}) == ["t has no parameter 'a'; it has: none"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        (Parameter("a", "", "", (), "text"), ["", "x", "a\nb=é"], ["{{x}}", "a\x00"]),
+        (Parameter("a", "", None, (), "text"), ["x"], [""]),
+        (
+            Parameter("a", "", "5", (), "integer", 1, 10),
+            ["1", "10", "5"],
+            ["0", "11", "1.5", "", "٣", "1e0", " 2", "2\n"],
+        ),
+        (Parameter("a", "", "5", (), "number", 0.5, None), ["0.5", "1", "7.25"], ["0.4", "nan", "inf", "-1", "x"]),
+        (Parameter("a", "", "false", ("true", "false"), "boolean"), ["true"], ["yes", "TRUE", ""]),
+        (Parameter("a", "", None, (), "text", text=CLUSTER_NAME), ["demo", "a-1"], ["1a", "a-", "a\n", "a" * 29]),
+    ],
+)
+def test_a_value_fits_its_parameter_or_does_not(rule: Parameter, good: list[str], bad: list[str]) -> None:
+    assert [fault(rule, value) for value in good] == [""] * len(good)
+    assert all(fault(rule, value) for value in bad)
+
+
+def test_rules_come_from_the_steps_and_the_template_goes_first() -> None:
+    parameters = [{"name": "cluster"}, {"name": "writers", "value": "9", "description": "Mine."}, {"name": "other"}]
+    steps = [{"container": {"command": ["step", name]}} for name in ("drill-measure", "of-another-version")]
+    rules = rules_of({"spec": {"arguments": {"parameters": parameters}, "templates": [*steps, {"steps": []}]}})
+    assert rules["cluster"].text is CLUSTER_NAME and rules["cluster"].default is None
+    writers = rules["writers"]
+    assert (writers.default, writers.help, writers.kind, writers.minimum) == ("9", "Mine.", "integer", 1)
+    assert rules["other"] == Parameter("other", "", None, (), "text")

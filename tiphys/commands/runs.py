@@ -8,14 +8,17 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tiphys.runs.api import Cluster, Object, address
-from tiphys.runs.arguments import faults, workflow
+from tiphys.runs.arguments import faults_by_rules, workflow
 from tiphys.runs.errors import NotFound, ToolError
 from tiphys.runs.nodes import ENDED, phase_of
+
+if TYPE_CHECKING:
+    from steps.parameters import Parameter
 
 TOKEN_SECRET = "tiphys-webhook"
 KEY = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -41,7 +44,7 @@ _wait = click.option("--wait", "then_wait", is_flag=True, help="Follow the run; 
 
 
 @click.command()
-@click.argument("template")
+@click.argument("template", required=False)
 @_parameters
 @click.option("--name", help="The run's name. [default: made from the template's]")
 @_wait
@@ -51,7 +54,7 @@ _wait = click.option("--wait", "then_wait", is_flag=True, help="Follow the run; 
 @of_cluster
 def submit(
     cluster: Cluster,
-    template: str,
+    template: str | None,
     pairs: tuple[str, ...],
     name: str | None,
     then_wait: bool,
@@ -59,18 +62,20 @@ def submit(
     output: str | None,
     dry_run: bool,
 ) -> None:
-    """Run TEMPLATE with parameters.
+    """Run TEMPLATE with parameters; `tiphys templates` lists the templates.
 
     They are checked against the template before anything is created.
     """
-    values = _checked(cluster, template, pairs)
+    template, values, rules = _checked(cluster, template, pairs)
     if name is not None and not NAME.fullmatch(name):
         raise ToolError(f"{name!r} is no name for a run: at most 63 characters of a-z, 0-9 and -, not - at its ends")
     wanted = workflow(template, values, name=name, labels={"tiphys.dev/trigger": "submit"})
     run = cluster.create_workflow(wanted, dry_run)
     run_name = str(run["metadata"].get("name") or f"{template}-")
     if dry_run:
-        _print_object(run, output, f"{template} would run with these parameters; nothing was started")
+        lines = [f"  {key}={values.get(key, rule.default or '')}" for key, rule in rules.items()]
+        said = f"{template} would run with these parameters; nothing was started:" if lines else f"{template} would run"
+        _print_object(run, output, "\n".join([said, *lines]))
         return
     if then_wait:
         if output is None:
@@ -80,7 +85,7 @@ def submit(
 
 
 @click.command()
-@click.argument("template")
+@click.argument("template", required=False)
 @_parameters
 @click.option("--key", help="Idempotency-Key: the run is TEMPLATE-KEY, and a second one is not made. [default: random]")
 @click.option("--url", help="Of the webhooks. [default: the local platform's]")
@@ -90,7 +95,7 @@ def submit(
 @of_cluster
 def trigger(
     cluster: Cluster,
-    template: str,
+    template: str | None,
     pairs: tuple[str, ...],
     key: str | None,
     url: str | None,
@@ -101,7 +106,7 @@ def trigger(
     """Run TEMPLATE through its webhook, as a monitoring system would."""
     from tiphys.runs.webhook import post
 
-    values = _checked(cluster, template, pairs)
+    template, values, _ = _checked(cluster, template, pairs)
     if url is None:
         if cluster.where.platform is None:
             raise ToolError("where are this cluster's webhooks? add --url https://...")
@@ -235,11 +240,21 @@ def _values(pairs: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def _checked(cluster: Cluster, template: str, pairs: Iterable[str]) -> dict[str, str]:
+def _checked(
+    cluster: Cluster, template: str | None, pairs: Iterable[str]
+) -> tuple[str, dict[str, str], dict[str, Parameter]]:
+    """Return a template's name, the values given for it and its parameters, if the values fit."""
+    from tiphys.runs.rules import rules_of
+
     values = _values(pairs)
-    if wrong := faults(cluster.template(template), values):
+    if template is None:
+        known = sorted(one["metadata"]["name"] for one in cluster.list("workflowtemplates"))
+        raise ToolError(f"which template? `tiphys templates` tells of each: {', '.join(known) or 'there is none'}")
+    found = cluster.template(template)
+    rules = rules_of(found)
+    if wrong := faults_by_rules(found, values, rules):
         raise ToolError("; ".join(wrong))
-    return values
+    return template, values, rules
 
 
 def _shut_down(cluster: Cluster, name: str, how: str, said: str) -> None:

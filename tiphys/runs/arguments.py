@@ -7,7 +7,34 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steps.parameters import Parameter
+
+
+def faults_by_rules(template: dict[str, Any], given: Mapping[str, str], rules: Mapping[str, Parameter]) -> list[str]:
+    """Return what is wrong with values, as the steps themselves would say it: types, ranges and patterns as well.
+
+    Args:
+        template: the WorkflowTemplate.
+        given: the values.
+        rules: of :func:`tiphys.runs.rules.rules_of`.
+    """
+    from tiphys.runs.rules import expected, fault
+
+    name = template["metadata"]["name"]
+    wrong = [f"{name} has no parameter {key!r}{_hint(key, list(rules))}" for key in given if key not in rules]
+    for key, rule in rules.items():
+        if key in given:
+            if reason := fault(rule, given[key]):
+                shown = given[key] if len(given[key]) <= 60 else f"{given[key][:60]}..."
+                wrong.append(f"{key}={shown} {reason}")
+        elif rule.default is None:
+            values = "|".join(rule.enum) or "..."
+            about = rule.help if rule.enum else " - ".join(filter(None, (rule.help.rstrip("."), expected(rule))))
+            wrong.append(f"{key} is missing and has no default; add -p {key}={values}{f' ({about})' if about else ''}")
+    return wrong
 
 
 def faults(template: dict[str, Any], given: Mapping[str, str]) -> list[str]:
