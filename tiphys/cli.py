@@ -11,6 +11,7 @@ import click
 
 PLATFORM = "tiphys.commands.platform"
 RUNS = "tiphys.commands.runs"
+LISTS = "tiphys.commands.lists"
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module that has a click command of that name, what `tiphys --help` says of it)
@@ -19,8 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": (PLATFORM, "Show the platform's parts, nodes, clusters and running workflows."),
     "token": (PLATFORM, "Print the bearer token of the webhooks."),
     "kubeconfig": (PLATFORM, "Print the path of the platform's kubeconfig."),
+    "templates": (LISTS, "List the templates, or show one's parameters."),
     "submit": (RUNS, "Run a template with parameters."),
     "trigger": (RUNS, "Run a template through its webhook."),
+    "runs": (LISTS, "List the newest runs with their phase, age and verdict."),
     "wait": (RUNS, "Wait for a run to finish."),
     "resume": (RUNS, "Let a suspended run go on."),
     "stop": (RUNS, "Stop a run; its exit handlers still run."),

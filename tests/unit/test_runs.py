@@ -152,6 +152,37 @@ def test_values_are_checked_as_the_steps_would(
     assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_templates_tell_what_there_is_and_what_each_takes(platform: Settings) -> None:
+    listed = call(platform, "templates").stdout.splitlines()
+    assert listed[0].split() == ["NAME", "ABOUT"] and [line.split()[0] for line in listed[1:]] == [
+        "failover-drill",
+        "test-drill",
+    ]
+    assert listed[1].endswith("Hits the primary of a cluster with a fault and measures what clients feel")
+    page = call(platform, "templates", "failover-drill").stdout
+    assert "  fault  [required; switchover|delete-pod|crash]\n      What happens" in page
+    assert "  writers  [default 4; an integer from 1 to 32]\n" in page
+    assert page.endswith("Run it: tiphys submit failover-drill -p cluster=... -p fault=... --wait\n")
+    as_json = json.loads(call(platform, "templates", "failover-drill", "-o", "json").stdout)
+    assert as_json[0]["name"] == "cluster" and as_json[0]["default"] is None
+    assert "did you mean failover-drill?" in call(platform, "templates", "failover-dril").stderr
+
+
+def test_runs_are_listed_newest_first(platform: Settings) -> None:
+    outputs = {"parameters": [{"name": "verdict", "value": "PASS"}]}
+    put_run(platform, "listed", "Succeeded", [], outputs=outputs)
+    lines = call(platform, "runs", "--limit", "200").stdout.splitlines()
+    row = next(line for line in lines if line.startswith("listed "))
+    assert lines[0].split() == ["NAME", "TEMPLATE", "PHASE", "AGE", "TOOK", "VERDICT"]
+    name, template_name, phase, age, took, verdict = row.split()
+    assert (name, template_name, phase, took, verdict) == ("listed", "test-drill", "Succeeded", "1m05s", "PASS")
+    assert age.endswith("s") and not any(line.endswith(" ") for line in lines)
+    assert len(call(platform, "runs", "--limit", "1", "-o", "name").stdout.splitlines()) == 1
+    assert {"name": "listed", "verdict": "PASS"}.items() <= {
+        one["name"]: one for one in json.loads(call(platform, "runs", "--limit", "200", "-o", "json").stdout)
+    }["listed"].items()
+
+
 def test_a_template_must_be_named(platform: Settings) -> None:
     for command in ("submit", "trigger"):
         done = call(platform, command)

@@ -16,6 +16,7 @@ from steps.parameters import CLUSTER_NAME, Parameter
 from tiphys.runs.arguments import faults
 from tiphys.runs.following import tree
 from tiphys.runs.lines import error_in, readable
+from tiphys.runs.listing import purpose, run_rows, table
 from tiphys.runs.logs import steps_with_pods
 from tiphys.runs.nodes import nodes_of, pod_name, rows, took, waits_for
 from tiphys.runs.rules import fault, rules_of
@@ -148,7 +149,8 @@ def test_pod_names_are_argos() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (0.4, "0s"), (59.9, "59s"), (60, "1m00s"), (3725, "1h02m"), (-1, "0s")]
+    ("seconds", "text"),
+    [(None, ""), (0.4, "0s"), (59.9, "59s"), (60, "1m00s"), (3725, "1h02m"), (172800, "2d"), (-1, "0s")],
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert took(seconds) == text
@@ -211,3 +213,26 @@ def test_rules_come_from_the_steps_and_the_template_goes_first() -> None:
     writers = rules["writers"]
     assert (writers.default, writers.help, writers.kind, writers.minimum) == ("9", "Mine.", "integer", 1)
     assert rules["other"] == Parameter("other", "", None, (), "text")
+
+
+def test_runs_stand_in_the_order_of_their_creation() -> None:
+    def made(name: str, at: str, **more: Any) -> dict[str, Any]:
+        return {**run(**more), "metadata": {"name": name, "creationTimestamp": at}, "spec": {}}
+
+    waiting = made("b", "2026-11-21T12:00:20Z")
+    waiting["status"]["nodes"] = {"form": {"id": "form", "type": "Suspend", "phase": "Running", **FORM}}
+    found = run_rows([made("a", "2026-11-21T12:00:10Z"), waiting, made("c", "2026-11-20T12:00:00Z")], 2, NOW)
+    assert [(row["name"], row["phase"], row["age"]) for row in found] == [
+        ("b", "Suspended", "10s"),
+        ("a", "Running", "20s"),
+    ]
+    assert table(found, ("name", "phase", ""))[1] == f"b     Suspended  {found[0]['note']}"
+
+
+def test_a_templates_purpose_is_the_beginning_of_its_description() -> None:
+    def about(**notes: str) -> dict[str, Any]:
+        return {"metadata": {"annotations": {f"workflows.argoproj.io/{key}": text for key, text in notes.items()}}}
+
+    assert purpose(about(description="Does\nthis. And that.\n\nMore.", title="T")) == "Does this"
+    assert purpose(about(title="T")) == "T"
+    assert purpose({"metadata": {}}) == ""

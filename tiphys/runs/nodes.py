@@ -191,7 +191,7 @@ def when(text: str | None) -> datetime | None:
 
 
 def took(seconds: float | None) -> str:
-    """Return a duration in a few characters: 0.4s, 12s, 3m05s, 1h02m."""
+    """Return a duration in a few characters: 12s, 3m05s, 1h02m, 4d."""
     if seconds is None:
         return ""
     whole = int(max(seconds, 0))
@@ -199,4 +199,4 @@ def took(seconds: float | None) -> str:
         return f"{whole}s"
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m" if whole < 172800 else f"{whole // 86400}d"

@@ -1,0 +1,90 @@
+"""Templates and runs as lists: what there is to run, with which parameters, and what has run lately."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tiphys.runs.api import Object
+from tiphys.runs.nodes import ENDED, outputs_of, phase_of, seconds_of, took, waits_for, when
+from tiphys.runs.rules import expected, rules_of
+
+ABOUT = "workflows.argoproj.io/description"
+TITLE = "workflows.argoproj.io/title"
+INTERNAL_LABEL = "tiphys.dev/internal"
+WIDTH = 100
+
+
+def template_rows(templates: Sequence[Object]) -> list[dict[str, str]]:
+    """Return name and purpose of each template that is for people, by name."""
+    shown = [one for one in templates if (one["metadata"].get("labels") or {}).get(INTERNAL_LABEL) != "true"]
+    shown.sort(key=lambda one: str(one["metadata"]["name"]))
+    return [{"name": one["metadata"]["name"], "about": purpose(one)} for one in shown]
+
+
+def purpose(template: Object) -> str:
+    """Return what a template is for in one line: the beginning of its description, else its title."""
+    notes = template["metadata"].get("annotations") or {}
+    first = " ".join(str(notes.get(ABOUT) or "").split("\n\n")[0].split())
+    return first.partition(". ")[0].partition(": ")[0].rstrip(".") or str(notes.get(TITLE) or "")
+
+
+def parameter_rows(template: Object) -> list[dict[str, Any]]:
+    """Return a template's parameters as plain values; a default of None means that a run must give it."""
+    return [
+        {"name": rule.name, "default": rule.default, "expected": expected(rule), "help": rule.help}
+        for rule in rules_of(template).values()
+    ]
+
+
+def template_page(template: Object) -> list[str]:
+    """Return what `tiphys templates NAME` shows: description, parameters, and how to run it."""
+    name = template["metadata"]["name"]
+    about = str((template["metadata"].get("annotations") or {}).get(ABOUT) or "").strip()
+    parameters = parameter_rows(template)
+    lines = [*about.splitlines(), ""] if about else []
+    lines.append("Parameters:" if parameters else "It has no parameters.")
+    for one in parameters:
+        default = "required" if one["default"] is None else f"default {one['default'] or '(empty)'}"
+        lines.append(f"  {one['name']}  [{'; '.join(filter(None, (default, one['expected'])))}]")
+        lines += textwrap.wrap(one["help"], WIDTH, initial_indent="      ", subsequent_indent="      ")
+    needed = "".join(f" -p {one['name']}=..." for one in parameters if one["default"] is None)
+    return [*lines, "", f"Run it: tiphys submit {name}{needed} --wait"]
+
+
+def run_rows(workflows: Sequence[Object], limit: int, now: datetime | None = None) -> list[dict[str, str]]:
+    """Return the newest runs, the newest first.
+
+    Args:
+        workflows: the runs.
+        limit: how many to return at most.
+        now: what ages are counted from.
+    """
+    now = now or datetime.now(UTC)
+    ordered = sorted(workflows, key=lambda one: str(one["metadata"].get("creationTimestamp") or ""), reverse=True)
+    rows = []
+    for one in ordered[:limit]:
+        created = when(one["metadata"].get("creationTimestamp"))
+        waits = waits_for(one)
+        rows.append(
+            {
+                "name": one["metadata"]["name"],
+                "template": str((one["spec"].get("workflowTemplateRef") or {}).get("name") or ""),
+                "phase": "Suspended" if waits else phase_of(one),
+                "age": took((now - created).total_seconds()) if created else "",
+                "took": took(seconds_of(one, now)) if phase_of(one) in ENDED else "",
+                "verdict": outputs_of(one).get("verdict", ""),
+                "note": waits,
+            }
+        )
+    return rows
+
+
+def table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> list[str]:
+    """Return rows as lines of a table; a column named "" has no heading, and takes the value "note"."""
+    cells = [[one.get(column or "note", "") for column in columns] for one in rows]
+    cells.insert(0, [column.upper() for column in columns])
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
