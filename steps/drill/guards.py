@@ -52,18 +52,26 @@ def switched_off(drills: str | None) -> bool:
     return drills is not None and drills.strip().lower() != "on"
 
 
+def switch_text(drills: str | None) -> str:
+    """Say what the thrown kill switch is set to, for people; a value that means nothing is told as such."""
+    value = (drills or "").strip().lower()
+    strange = "" if value == "off" else f": {drills!r} is neither on nor off, and treated as off"
+    return f"the kill switch is thrown (ConfigMap {SETTINGS}, drills: {drills!r}{strange})"
+
+
 def refusals(facts: Facts, fault: Fault) -> list[str]:
     """Return every reason not to inject `fault` now, in sentences that end with what to do; empty when it is safe."""
     found = []
     cluster, topology = facts.cluster, facts.topology
     if facts.labels.get(ALLOWED_LABEL) != "allowed":
         seen = facts.labels.get(ALLOWED_LABEL)
+        has = f"has no label {ALLOWED_LABEL}" if seen is None else f"has label {ALLOWED_LABEL} {seen!r}"
         found.append(
-            f"cluster {cluster} is not open to drills (label {ALLOWED_LABEL} is {seen!r}, expected 'allowed'): "
+            f"cluster {cluster} is not open to drills (it {has}, expected 'allowed'): "
             f"kubectl label innodbcluster {cluster} {ALLOWED_LABEL}=allowed"
         )
     if switched_off(facts.drills):
-        found.append(f"the kill switch is thrown (ConfigMap {SETTINGS}, drills: {facts.drills!r}): set it to 'on'")
+        found.append(f"{switch_text(facts.drills)}: set it to 'on'")
     if facts.intent is not None and facts.intent.workflow != facts.workflow:
         found.append(another_drill(cluster, facts.intent))
     if not topology.is_whole:
@@ -85,6 +93,31 @@ def refusals(facts: Facts, fault: Fault) -> list[str]:
     elif facts.routers_ready < facts.routers_wanted:
         found.append(f"only {facts.routers_ready} of {facts.routers_wanted} routers are ready: wait, or look at theirs")
     return found
+
+
+def told_plan(facts: Facts, fault: Fault, what: str, *, dry_run: bool) -> str:
+    """Return what a drill that no guard refuses does, and what the guards saw, in plain sentences.
+
+    Args:
+        facts: that the guards looked at.
+        fault: to inject.
+        what: the fault's own description of what it does.
+        dry_run: whether it is only told.
+    """
+    topology = facts.topology
+    expected, switch = topology.expected, "not set" if facts.drills is None else "on"
+    left = expected - 1 if fault.removes_member else expected
+    checked = [
+        f"the cluster is labelled {ALLOWED_LABEL}=allowed",
+        f"the kill switch (ConfigMap {SETTINGS}, drills) is {switch}",
+        f"the group is whole ({topology.summary()})",
+        f"the fault leaves {left} of {expected} servers, {expected // 2 + 1} are a quorum",
+        f"{facts.routers_ready} of {facts.routers_wanted} routers are ready",
+        "no other drill is noted on the cluster",
+    ]
+    approval = " It waits for an approval first, for it is a production cluster." if facts.production else ""
+    begin = "Dry run, nothing was changed. This drill would do on" if dry_run else "This drill does on"
+    return f"{begin} cluster {facts.cluster}: {what}.{approval} Checked: {'; '.join(checked)}."
 
 
 def is_ready(pod: Object) -> bool:

@@ -17,7 +17,7 @@ class Preflight:
     go: bool = parameter("Whether the drill goes on: true unless this is a dry run.")
     needs_approval: bool = parameter("Whether somebody has to approve, as the cluster is a production one.")
     primary: str = parameter("Pod of the primary: the target.")
-    plan: str = parameter("What will be done, to whom.")
+    plan: str = parameter("What the drill does, or would do, to whom, and what was checked before.", is_global=True)
 
 
 @step("drill-preflight")
@@ -27,7 +27,7 @@ class Preflight:
 @options.dry_run
 def drill_preflight(namespace: str, cluster: str, workflow: str, fault: str, dry_run: bool) -> Preflight:
     """Check that a drill is allowed and safe, and say what it would do. The dry run ends here."""
-    from steps.drill.guards import look, require_safe
+    from steps.drill.guards import look, require_safe, told_plan
     from steps.drill.target import choose
     from steps.kube.client import connect
 
@@ -35,6 +35,6 @@ def drill_preflight(namespace: str, cluster: str, workflow: str, fault: str, dry
     chosen = FAULTS[fault]
     require_safe(facts, chosen)
     target = choose(scene, chosen, facts.topology)
-    plan = chosen.describe(target)
+    plan = told_plan(facts, chosen, chosen.describe(target), dry_run=dry_run)
     log("plan", group=facts.topology.summary(), routers=facts.routers_ready, plan=plan, dry_run=dry_run)
     return Preflight(not dry_run, facts.production and not dry_run, target.pod, plan)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from steps.drill.guards import SETTINGS, drills_setting, switched_off
+from steps.drill.guards import drills_setting, switch_text, switched_off
 from steps.drill.samples import Observed
 from steps.errors import StepError
 from steps.kube.client import Kube
@@ -38,7 +38,7 @@ class KillSwitch(threading.Thread):
             except StepError:
                 continue
             if switched_off(value):
-                self.reason = f"the kill switch was thrown (ConfigMap {SETTINGS}, drills: {value!r})"
+                self.reason = switch_text(value)
                 return
 
     def stop(self) -> None:

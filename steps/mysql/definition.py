@@ -116,6 +116,12 @@ def new_cluster(cluster: str, asked: Asked) -> Object:
     }
 
 
+def drills_of(cluster: Object) -> str:
+    """Return whether drills may break a cluster, by its label: allowed, or forbidden for any other value or none."""
+    allowed = (cluster["metadata"].get("labels") or {}).get(DRILLS_LABEL) == "allowed"
+    return "allowed" if allowed else "forbidden"
+
+
 def _apart(cluster: str, component: str) -> dict[str, Any]:
     """Return a pod spec that spreads a cluster's pods over the nodes where that is possible."""
     term = {
@@ -181,6 +187,8 @@ def compare(cluster: Object, asked: Asked) -> Difference:
 
 def even_count_warning(servers: int) -> str:
     """Return a warning where a number of servers buys no more safety than one fewer; else the empty text."""
+    if servers == 2:
+        return "2 servers survive no failure: without one, the other has no quorum and takes no writes; 3 survive one"
     if servers % 2 == 0:
         return (
             f"{servers} servers tolerate as many failures as {servers - 1}, {(servers - 1) // 2}: "

@@ -22,6 +22,7 @@ from steps.mysql.definition import (
     VERSION,
     Asked,
     compare,
+    drills_of,
     even_count_warning,
     new_cluster,
     root_secret,
@@ -38,6 +39,11 @@ class Deployed:
     change: str = parameter("What was done: created, changed or unchanged.", is_global=True)
     primary: str = parameter("Pod of the primary.", is_global=True)
     members_online: int = parameter("Number of members that are ONLINE.", is_global=True)
+    drills: str = parameter(
+        "Whether drills may break the cluster on purpose: allowed (as in every new cluster, unless told otherwise) or "
+        "forbidden.",
+        is_global=True,
+    )
     router_address: str = parameter("Address and port for writes, through Router.", is_global=True)
     seconds: float = parameter("Seconds until everything was up and proven.", is_global=True)
 
@@ -96,7 +102,8 @@ def deploy_cluster(
     if warning := even_count_warning(servers):
         log("warning", message=warning)
     change = bring(kube, cluster, asked)
-    credentials = root_credentials(kube, kube.cluster(cluster))
+    found = kube.cluster(cluster)
+    credentials = root_credentials(kube, found)
     goal = f"{cluster}: {servers} members ONLINE, {routers} Routers ready"
     sight = wait_until(
         kube,
@@ -115,6 +122,7 @@ def deploy_cluster(
         change=change,
         primary=primary.pod if primary else "",
         members_online=sight.topology.online,
+        drills=drills_of(found),
         router_address=f"{host}:{port}" if routers else "",
         seconds=round(time.monotonic() - started, 3),
     )

@@ -16,7 +16,7 @@ from steps.kube.pods import is_ready, name_of
 from steps.log import log
 from steps.mysql.connection import Credentials, root_credentials
 from steps.mysql.primary import move_primary
-from steps.mysql.scale_plan import Action, Current, Plan, plan
+from steps.mysql.scale_plan import Action, Current, Plan, plan, told
 from steps.mysql.waiting import Sight, look, wait_until
 
 
@@ -29,7 +29,9 @@ class Scaled:
     routers_before: int = parameter("Number of Routers before.", is_global=True)
     routers_after: int = parameter("Number of Routers after.", is_global=True)
     primary: str = parameter("Pod of the primary at the end.", is_global=True)
-    plan: str = parameter("The actions, separated by semicolons; empty where nothing was to do.", is_global=True)
+    plan: str = parameter(
+        "The actions, separated by semicolons; a dry run says so, and also tells refusals and warnings.", is_global=True
+    )
 
 
 @step("scale-cluster")
@@ -96,7 +98,7 @@ def scale_cluster(
         routers_before=current.routers,
         routers_after=result.routers,
         primary=after.topology.primary.pod if after.topology.primary else "",
-        plan="; ".join(str(action) for action in made.actions),
+        plan=told(made, dry_run=dry_run),
     )
 
 

@@ -70,6 +70,18 @@ class Current:
     claims: Sequence[str] = ()
 
 
+def told(made: Plan, *, dry_run: bool) -> str:
+    """Return a plan in words: the actions alone where they are done, everything there is to say in a dry run."""
+    actions = "; ".join(str(action) for action in made.actions)
+    if not dry_run:
+        return actions
+    parts = ["dry run: nothing was changed"]
+    parts += [f"it would be refused: {refusal}" for refusal in made.refusals]
+    if not made.refusals:
+        parts.append(f"would do: {actions}" if actions else "there is nothing to do")
+    return "; ".join(parts + [f"warning: {warning}" for warning in made.warnings])
+
+
 def pod_name(cluster: str, ordinal: int) -> str:
     """Return the name of a server's pod: StatefulSets add and remove at the highest ordinal."""
     return f"{cluster}-{ordinal}"

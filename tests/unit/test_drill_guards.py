@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from steps.drill.faults import FAULTS
-from steps.drill.guards import Facts, refusals, require_safe, switched_off
+from steps.drill.guards import Facts, refusals, require_safe, switch_text, switched_off, told_plan
 from steps.drill.intent import ANNOTATION, Intent, read
 from steps.drill.reap import is_over, phase_of
 from steps.errors import Refused
@@ -36,10 +36,11 @@ def test_a_whole_cluster_that_allows_drills_is_not_refused(fault: object) -> Non
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"labels": {}}, "not open to drills"),
+        ({"labels": {}}, "not open to drills (it has no label tiphys.dev/drills, expected 'allowed')"),
         ({"labels": {"tiphys.dev/drills": "forbidden"}}, "'forbidden'"),
         ({"drills": "off"}, "kill switch"),
-        ({"drills": ""}, "kill switch"),
+        ({"drills": ""}, "'' is neither on nor off, and treated as off"),
+        ({"drills": "onn"}, "'onn' is neither on nor off, and treated as off"),
         ({"topology": topology(3, online=2)}, "not whole"),
         ({"topology": Topology("demo", 3)}, "no majority view"),
         ({"topology": topology(2)}, "no quorum"),
@@ -79,6 +80,20 @@ def test_only_production_needs_an_approval() -> None:
 def test_the_kill_switch_is_thrown_by_anything_but_on() -> None:
     assert not switched_off("on") and not switched_off(" ON ") and not switched_off(None)
     assert switched_off("off") and switched_off("") and switched_off("yes")
+    assert "neither" not in switch_text("off") and "neither" not in switch_text(" OFF")
+
+
+def test_a_dry_run_says_what_would_be_done_and_what_was_checked() -> None:
+    crash = FAULTS["crash"]
+    told = told_plan(facts(), crash, "kill -9 of mysqld in demo-0", dry_run=True)
+    assert told.startswith("Dry run, nothing was changed. This drill would do on cluster demo: kill -9 of mysqld in ")
+    for words in ("kill switch", "is on", "3/3 ONLINE", "leaves 2 of 3 servers, 2 are a quorum", "2 of 2 routers"):
+        assert words in told, told
+    assert "approval" not in told
+    production = facts(labels={"tiphys.dev/environment": "production"}, drills=None)
+    told = told_plan(production, FAULTS["switchover"], "x", dry_run=False)
+    assert told.startswith("This drill does on cluster demo: x. It waits for an approval first")
+    assert "leaves 3 of 3 servers" in told and "is not set" in told and "othing was changed" not in told
 
 
 def test_an_intent_is_read_and_a_broken_one_is_nobodys() -> None:

@@ -8,7 +8,16 @@ import click
 import pytest
 
 from steps.errors import BadParameters
-from steps.mysql.definition import SETTINGS, Asked, compare, even_count_warning, my_cnf, new_cluster, root_secret
+from steps.mysql.definition import (
+    SETTINGS,
+    Asked,
+    compare,
+    drills_of,
+    even_count_warning,
+    my_cnf,
+    new_cluster,
+    root_secret,
+)
 
 USUAL = Asked(3, 2)
 
@@ -96,7 +105,12 @@ def test_settings_that_open_the_server_are_refused(settings: str) -> None:
 
 
 def test_ordinary_settings_are_taken() -> None:
-    usual = (
-        "group_replication_member_expel_timeout=0; max_connections=300; sync_binlog=1; local-infile"
-    )
+    usual = "group_replication_member_expel_timeout=0; max_connections=300; sync_binlog=1; local-infile"
     assert my_cnf(usual).count("\n") == 5
+
+
+def test_whether_drills_are_allowed_is_told_from_the_label() -> None:
+    assert drills_of(new_cluster("demo", Asked(3, 2))) == "allowed", "the default of a new cluster"
+    assert drills_of(new_cluster("demo", Asked(3, 2, drills="forbidden"))) == "forbidden"
+    assert drills_of({"metadata": {"labels": {"tiphys.dev/drills": "yes"}}}) == "forbidden"
+    assert drills_of({"metadata": {}}) == "forbidden"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from steps.mysql.scale_plan import Current, plan
+from steps.mysql.scale_plan import told as in_words
 from steps.mysql.topology import Member, Topology
 
 
@@ -77,6 +78,20 @@ def test_the_last_router_needs_a_word() -> None:
 def test_warnings_on_numbers_that_buy_nothing() -> None:
     assert "tolerate as many failures as 3, 1" in plan(current(), 4, None).warnings[0]
     assert "no redundancy" in plan(current(), 1, None).warnings[0]
+    assert "2 servers survive no failure" in plan(current(), 2, None).warnings[0]
     assert not plan(current(), 5, None).warnings
     damaged = Current(3, 2, topology("ONLINE", "ONLINE", "UNREACHABLE"))
     assert "not all members are ONLINE" in plan(damaged, 5, None).warnings[0]
+
+
+def test_a_dry_run_says_that_nothing_was_changed_and_all_there_is_to_say() -> None:
+    two = plan(current(), 2, None)
+    assert in_words(two, dry_run=False) == "remove server demo-2 (2 left)"
+    told_dry = in_words(two, dry_run=True)
+    assert told_dry.startswith(
+        "dry run: nothing was changed; would do: remove server demo-2 (2 left); warning: 2 servers"
+    )
+    refused = in_words(plan(current(), None, 0), dry_run=True)
+    assert "it would be refused: without Routers" in refused and "would do" not in refused
+    assert in_words(plan(current(), 3, 2), dry_run=True) == "dry run: nothing was changed; there is nothing to do"
+    assert in_words(plan(current(), 3, 2), dry_run=False) == ""
