@@ -99,13 +99,16 @@ def view(connection: Any, header: Header, schema: str, name: str) -> str:
     # The server leaves out the default schema before names, so that the view can be loaded into another one.
     query(connection, f"USE {quoted(schema)}")
     row = _row(connection, f"SHOW CREATE VIEW {quoted(name)}")
-    saved = [("cs_client    ", "character_set_client"), ("cs_results   ", "character_set_results")]
-    saved.append(("col_connection", "collation_connection"))
+    saved = [
+        ("saved_cs_client", "character_set_client"),
+        ("saved_cs_results", "character_set_results"),
+        ("saved_col_connection", "collation_connection"),
+    ]
     drop = f"/*!50001 DROP VIEW IF EXISTS {quoted(name)}*/;\n"
-    keep = "".join(f"/*!50001 SET @saved_{short:<21} = @@{long} */;\n" for short, long in saved)
+    keep = "".join(f"/*!50001 SET @{short:<24} = @@{long} */;\n" for short, long in saved)
     values = ["utf8mb4", "utf8mb4", row["collation_connection"]]  # this file's own encoding, whatever the view's was
     use = "".join(f"/*!50001 SET {long:<25} = {value} */;\n" for (_, long), value in zip(saved, values, strict=True))
-    back = "".join(f"/*!50001 SET {long:<25} = @saved_{short.strip()} */;\n" for short, long in saved)
+    back = "".join(f"/*!50001 SET {long:<25} = @{short} */;\n" for short, long in saved)
     return (
         f"{header.of(database=schema, table=name)}{_title(f'Final view structure for view {quoted(name)}')}"
         f"{drop}{keep}{use}/*!50001 {row['Create View']} */;\n{back}"

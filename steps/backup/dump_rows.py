@@ -22,6 +22,8 @@ from steps.mysql.connection import quoted
 STATEMENTS = 16
 """So many blocks are asked for at once."""
 ROWS_AT_ONCE = 2000
+LONGEST_LINE = 1_000_000_000
+"""Characters: above what the largest max_allowed_packet (1 GiB) lets through."""
 LONGEST_BLOCK = 16 * 1024 * 1024
 """Limit of a joined value (``group_concat_max_len``), in bytes: a block above it is asked for in halves."""
 
@@ -91,7 +93,12 @@ def read_blocks(connection: Any, source: Source, ranges: Iterator[KeyRange]) -> 
 
 
 def _read_batch(connection: Any, source: Source, ranges: list[KeyRange]) -> Iterator[Block]:
-    joined = f"SELECT GROUP_CONCAT({line(source.columns)} SEPARATOR ''), COUNT(*) FROM {source.origin}"
+    # The server keeps what it joins in a column as wide as it thinks the text can be, and cuts there: a REPLACE that
+    # makes an ENUM longer, a DOUBLE of 23 characters. So the line is one value, and declared wide.
+    joined = (
+        f"SELECT GROUP_CONCAT(CAST(CONCAT({line(source.columns)}) AS CHAR({LONGEST_LINE}) CHARACTER SET utf8mb4)"
+        f" SEPARATOR ''), COUNT(*) FROM {source.origin}"
+    )
     statements = ";".join(joined + source.where(keys) for keys in ranges)
     again: list[KeyRange] = []
     for keys, _ in zip(ranges, connection.cmd_query_iter(statements), strict=True):
