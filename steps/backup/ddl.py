@@ -59,8 +59,12 @@ def statements(text: str) -> Iterator[Statement]:
             position, parts = position + len(delimiter), []
             continue
         if skipped := _SKIPPED.match(text, position):
-            parts.append(skipped.group())
-            position = skipped.end()
+            kept = skipped.group()
+            if delimiter != ";" and skipped.lastgroup == "comment" and kept.endswith(delimiter):
+                # A routine whose last line ends with a comment: dumps write the delimiter behind it all the same.
+                kept = kept.removesuffix(delimiter)
+            parts.append(kept)
+            position += len(kept)
             continue
         end = _plain_end(text, position, delimiter)
         parts.append(text[position:end])

@@ -194,20 +194,26 @@ def _begin(connection: Any, plan: Plan, workflow: str, invisible_key: bool) -> R
 
 
 def _work(connection: Any, source: Source, target: Target, plan: Plan, work: Restore, parallel: int) -> None:
-    """Do what is still missing of a restore, phase by phase."""
+    """Do what is still missing of a restore, phase by phase.
+
+    The dump's SQL runs in sessions of its own: it may leave them with any character set, mode or time zone.
+    """
     accounts = work.accounts or []
     if work.phase == "tables":
-        load_objects.make_tables(connection, plan, invisible_key=work.invisible_key)
-        load_objects.make_accounts(connection, plan, accounts)
+        with target.session() as worker:
+            load_objects.make_tables(worker, plan, invisible_key=work.invisible_key)
+            load_objects.make_accounts(worker, plan, accounts)
         load_state.enter(connection, work, "rows")
     if work.phase == "rows":
         with load_state.local_infile(connection, work):
             load_rows(target, source, plan, work, parallel=parallel)
         count_rows(target, plan, load_state.loaded_rows(connection, work), parallel)
         load_state.enter(connection, work, "objects")
-    load_objects.make_objects(connection, plan)
-    load_objects.grant(connection, plan, accounts)
-    load_objects.make_events(connection, plan)
+    for make in (load_objects.make_objects, load_objects.make_events):
+        with target.session() as worker:
+            make(worker, plan)
+    with target.session() as worker:
+        load_objects.grant(worker, plan, accounts)
     load_state.enter(connection, work, "done")
 
 

@@ -43,6 +43,7 @@ def test_delimiters_are_the_clients_own() -> None:
         (";;  ;\n", []),
         ("", []),
         ("SELECT 1 --", ["SELECT 1 --"]),
+        ("DELIMITER ;;\nRETURN 1 -- don't ;;\nDELIMITER ;\nX;", ["RETURN 1 -- don't", "X"]),
     ],
 )
 def test_statements_end_where_mysql_ends_them(sql: str, seen: list[str]) -> None:
