@@ -180,20 +180,21 @@ def _purge(home: Path) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(as_json: bool) -> None:
+@click.option("-o", "output", type=click.Choice(["json"]), help="The same, as in the other commands.")
+def status(as_json: bool, output: str | None) -> None:
     """Show the platform's parts, nodes, clusters and running workflows.
 
     The exit code is 3 when the platform is down, 1 when a part does not work.
     """
-    from tiphys.local.platform.status import gather, rendered
+    from tiphys.local.platform.status import gather, page_lines
 
     found = asyncio.run(gather(Settings.load(default_home())))
-    if as_json:
+    if as_json or output == "json":
         click.echo(json.dumps(found, indent=2))
     else:
         from rich.console import Console
 
-        Console(soft_wrap=True).print(rendered(found))
+        click.echo("\n".join(page_lines(found, Console(soft_wrap=True))), color=True)
     if not found["up"]:
         raise SystemExit(3)
     if found["problems"] or any(part["state"] in ("failed", "restarting") for part in found["parts"]):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +17,9 @@ from tiphys.local.platform.readiness import look, node_is_ready
 from tiphys.local.platform.record import Record, is_up
 from tiphys.local.s3.state import State
 from tiphys.local.settings import NAMESPACE, Settings
+from tiphys.runs.nodes import waits_for, when
 
+_BLANKS_AT_END = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 COLOURS = {"ready": "green", "starting": "yellow", "building": "yellow", "restarting": "red", "failed": "red"}
 
 
@@ -119,6 +122,7 @@ def workflow_row(workflow: dict[str, Any]) -> dict[str, Any]:
         "phase": status.get("phase", "Pending"),
         "progress": status.get("progress", ""),
         "startedAt": status.get("startedAt"),
+        "waitsFor": waits_for(workflow),
     }
 
 
@@ -161,12 +165,26 @@ def rendered(found: dict[str, Any]) -> RenderableType:
         online = f"{one['online']}/{one['instances']}"
         clusters.add_row(f"{one['namespace']}/{one['name']}", one["status"], online, str(one["routers"]))
     page += [Text(), clusters] if clusters.rows else [Text("No clusters.")]
-    workflows = _table("RUNNING WORKFLOW", "PHASE", "PROGRESS", "SINCE")
+    workflows = _table("RUNNING WORKFLOW", "PHASE", "PROGRESS", "AGE")
     for one in found.get("workflows", []):
-        workflows.add_row(one["name"], one["phase"], one["progress"], one["startedAt"] or "")
+        started = when(one["startedAt"])
+        age = duration(time.time() - started.timestamp()) if started else ""
+        phase = Text("Suspended", "yellow") if one["waitsFor"] else one["phase"]
+        workflows.add_row(one["name"], phase, one["progress"], age)
     page += [Text(), workflows] if workflows.rows else [Text("No workflow is running.")]
+    # Below the table, where a long line is not folded: it is to be copied.
+    page += [
+        Text(f"{one['name']} {one['waitsFor']}", "yellow") for one in found.get("workflows", []) if one["waitsFor"]
+    ]
     page += [Text(problem, style="red") for problem in found["problems"]]
     return Group(*page)
+
+
+def page_lines(found: dict[str, Any], console: Console) -> list[str]:
+    """Return the state as the lines of a page, with the console's colours and without blanks at their ends."""
+    with console.capture() as captured:
+        console.print(rendered(found))
+    return [_BLANKS_AT_END.sub(r"\1", line) for line in captured.get().splitlines()]
 
 
 def _table(*columns: str) -> Table:
