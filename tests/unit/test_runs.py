@@ -332,7 +332,24 @@ def test_logs_of_a_pod_that_is_gone_say_so(platform: Settings) -> None:
 
 def test_no_cluster_is_one_line(platform: Settings) -> None:
     missing = call(platform, "wait", "x", kubeconfig="/nowhere")
-    assert missing.returncode == 1 and "/nowhere is of no use" in missing.stderr and "tiphys up" in missing.stderr
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("Error: there is no kubeconfig /nowhere; start a platform with `tiphys up`")
+    for number, text in enumerate(("", "just text", "[1, 2]", "a: {")):
+        file = platform.home / f"kubeconfig-{number}"
+        file.write_text(text)
+        useless = call(platform, "wait", "x", kubeconfig=str(file))
+        assert useless.returncode == 1 and f"the kubeconfig {file} is of no use" in useless.stderr, text
+        both = call(platform, "wait", "x", kubeconfig=f"{platform.home / 'absent'}:{platform.kubeconfig}")
+        assert "no run x" in both.stderr
+
+
+def test_the_results_tell_that_the_reports_place_is_a_key(platform: Settings) -> None:
+    outputs = {"parameters": [{"name": "report", "value": "runs/a/report.html"}, {"name": "verdict", "value": "PASS"}]}
+    put_run(platform, "keyed", "Succeeded", [], outputs=outputs)
+    assert call(platform, "wait", "keyed").stdout.splitlines() == [
+        "verdict          PASS",
+        "report (S3 key)  runs/a/report.html",
+    ]
 
 
 @pytest.mark.usefixtures("versitygw")
@@ -359,7 +376,8 @@ def test_the_report_comes_from_s3(platform: Settings) -> None:
         for file, body in files.items():
             client.put_object(Bucket=keys.bucket, Key=f"runs/reported/{file}", Body=body)
             made.append({"name": file.replace(".", "-"), "s3": {"key": f"runs/reported/{file}"}})
-        put_run(platform, "reported", "Succeeded", [node("r", outputs={"artifacts": made})])
+        known = {"parameters": [{"name": "report", "value": "runs/reported/report.html"}]}
+        put_run(platform, "reported", "Succeeded", [node("r", outputs={"artifacts": made})], outputs=known)
         out = platform.home / "out"
         done = call(platform, "report", "reported", "--out", str(out))
         assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +213,7 @@ def report(cluster: Cluster, name: str, out: Path | None, as_json: bool, html: P
     if html:
         html.parent.mkdir(parents=True, exist_ok=True)
         page = Path(shutil.copyfile(page, html))
-    _print_summary(run)
+    _print_summary(run, leave_out=("report",))
     for path in [page, *(path for path in paths.values() if path.suffix != ".html")]:
         click.echo(path)
     if show:
@@ -295,13 +295,13 @@ def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | No
     sys.exit(0 if phase_of(run) == "Succeeded" else 1)
 
 
-def _print_summary(run: Object) -> None:
+def _print_summary(run: Object, leave_out: Sequence[str] = ()) -> None:
     from rich.console import Console
 
     from tiphys.runs.following import summary
 
     console = Console(soft_wrap=True, highlight=False)
-    for line in summary(run):
+    for line in summary(run, leave_out=leave_out):
         console.print(line)
 
 

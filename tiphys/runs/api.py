@@ -59,18 +59,24 @@ class Cluster:
         from kubernetes import config
         from kubernetes.client.api_client import ApiClient
         from kubernetes.client.configuration import Configuration
+        from yaml import YAMLError
 
         self.where = where
         settings = Configuration()
         loader: Any = config
         file = str(where.kubeconfig) if where.kubeconfig else None
+        hint = "start a platform with `tiphys up`, or use --kubeconfig"
+        named = file or config.KUBE_CONFIG_DEFAULT_LOCATION
+        if not any(Path(one).expanduser().exists() for one in named.split(os.pathsep)):
+            raise ToolError(f"there is no kubeconfig{f' {file}' if file else ''}; {hint}")
         try:
             loader.load_kube_config(config_file=file, client_configuration=settings)
             _, active = loader.list_kube_config_contexts(config_file=file)
         except (config.ConfigException, OSError, ValueError) as error:
-            seen = f"the kubeconfig {where.kubeconfig} is of no use" if where.kubeconfig else "there is no kubeconfig"
-            said = str(error).rstrip(".")
-            raise ToolError(f"{seen}: {said}; start a platform with `tiphys up`, or use --kubeconfig") from error
+            raise ToolError(f"the kubeconfig {named} is of no use: {str(error).rstrip('.')}; {hint}") from error
+        except (YAMLError, TypeError, AttributeError, KeyError) as error:
+            # The client falls over YAML that is something else, and over none at all.
+            raise ToolError(f"the kubeconfig {named} is of no use: it is no kubeconfig; {hint}") from error
         self.namespace = where.namespace or (active.get("context") or {}).get("namespace") or NAMESPACE
         settings.retries = False
         if is_loopback(str(settings.host)):

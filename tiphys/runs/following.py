@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
@@ -117,9 +118,11 @@ def _with_words(workflow: Object, said: Mapping[str, str]) -> list[Row]:
 def _headline(workflow: Object, found: list[Row]) -> str:
     """Return the message of a run as a whole: why it failed, in the words of the steps that did."""
     if phase_of(workflow) in FAILED:
-        failed = [f"{row.name}: {row.message or row.phase}" for row in found if row.pod and row.phase in FAILED]
+        failed = [row for row in found if row.pod and row.phase in FAILED]
+        name = workflow["metadata"]["name"]
         if failed:
-            return "; ".join(failed)
+            # A run of one step is called like its step.
+            return "; ".join(f"{'' if row.name == name else f'{row.name}: '}{row.message}" for row in failed)
     return in_words(workflow, str((workflow.get("status") or {}).get("message") or ""))
 
 
@@ -146,7 +149,9 @@ class Board:
 
     def show(self, workflow: Object, lines: Mapping[str, str], said: Mapping[str, str]) -> None:
         """Draw the run."""
-        self._live.update(tree(workflow, lines, self._console.width, said))
+        # A full last line would be wrapped by the terminal's ^C, and a line too many would stand there at the end.
+        width = self._console.width - len("^C") - 1
+        self._live.update(Constrain(tree(workflow, lines, width, said), width))
 
     def close(self) -> None:
         """Stop drawing."""
@@ -220,9 +225,12 @@ class Journal:
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INVALID": "bold yellow", "ABORTED": "bold yellow"}
 
 
-def summary(workflow: Object) -> list[Text]:
+def summary(workflow: Object, *, leave_out: Sequence[str] = ()) -> list[Text]:
     """Return a run's global outputs as the lines of a small table, the verdict first; [] if it has none."""
-    outputs = {name: value for name, value in outputs_of(workflow).items() if value}
+    outputs = {name: value for name, value in outputs_of(workflow).items() if value and name not in leave_out}
+    if "report" in outputs:
+        # Where it is in the bucket: nobody can open that as a file.
+        outputs["report (S3 key)"] = outputs.pop("report")
     longest = max(map(len, outputs), default=0)
     ordered = sorted(outputs.items(), key=lambda item: (item[0] != "verdict", item[0]))
     return [Text.assemble((f"{name:<{longest}}  ", "dim"), (value, STYLES.get(value, ""))) for name, value in ordered]
