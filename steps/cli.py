@@ -7,6 +7,7 @@ import importlib
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "backup": ("steps.backup.backup:backup", "Copy a cluster to S3, as of one moment."),
     "check-all-clusters": (
         "steps.mysql.check_cluster:check_all_clusters",
         "Look every cluster of the namespace over and say what is wrong.",
@@ -20,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Create a cluster, or bring it to what is asked.",
     ),
     "drill-approval": ("steps.drill.approval:drill_approval", "Go on with a drill that a person has approved."),
+    "drill-late-report": ("steps.drill.late_report:drill_late_report", "Report on a drill that was stopped."),
     "drill-measure": ("steps.drill.measure:drill_measure", "Inject the fault and measure what clients feel."),
     "drill-preflight": ("steps.drill.preflight:drill_preflight", "Check that a drill is allowed and safe."),
     "drill-report": ("steps.drill.report:drill_report", "Judge a drill and write its report."),
@@ -27,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drill-verify": ("steps.drill.verify:drill_verify", "Look for every acknowledged write on every member."),
     "load-sample-data": ("steps.mysql.load_sample_data:load_sample_data", "Fill a cluster with sample rows."),
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
+    "restore": ("steps.backup.restore:restore", "Restore a backup into a cluster that does not have its schemas."),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
 }
 """Command name to where it lives and its one-line help (given here so that `--help` imports nothing)."""

@@ -6,6 +6,7 @@ from hera.workflows import Parameter, Step, Steps, Suspend, WorkflowTemplate
 from hera.workflows.models import EnvVar, SuppliedValueFrom, ValueFrom
 
 from steps.drill.approval import drill_approval
+from steps.drill.late_report import drill_late_report
 from steps.drill.measure import FILE as MEASUREMENT
 from steps.drill.measure import drill_measure
 from steps.drill.preflight import drill_preflight
@@ -26,14 +27,17 @@ for an approval first. `dry-run` checks everything and changes nothing. The verd
 
 
 def build() -> WorkflowTemplate:
-    """Return the template: preflight, approval where it is needed, measure, verify, report; undo in any case."""
+    """Return the template: preflight, approval where it is needed, measure, verify, report; then undo in any case.
+
+    A drill that was stopped after it had measured something gets its report after the undoing.
+    """
     commands = [drill_preflight, drill_measure, drill_verify, drill_report, drill_undo]
     with runbook(
         "failover-drill",
         title="Failover drill",
         description=DESCRIPTION,
         parameters=workflow_parameters(commands),
-        on_exit="drill-undo",
+        on_exit="afterwards",
     ) as template:
         preflight = container(drill_preflight, timeout="5m")
         # Never again once its pod was lost: the fault may have been injected.
@@ -41,9 +45,11 @@ def build() -> WorkflowTemplate:
         verify = container(drill_verify, timeout="10m")
         report = container(drill_report, timeout="5m")
         # The report's address in the bucket is a result, so the step must know where its artifacts go.
-        assert isinstance(report.env, list)
-        report.env.append(EnvVar(name="TIPHYS_ARTIFACT_FOLDER", value=ARTIFACT_FOLDER))
-        container(drill_undo, timeout="5m")
+        late_report = container(drill_late_report, timeout="5m", s3=True)
+        for each in (report, late_report):
+            assert isinstance(each.env, list)
+            each.env.append(EnvVar(name="TIPHYS_ARTIFACT_FOLDER", value=ARTIFACT_FOLDER))
+        undo = container(drill_undo, timeout="5m")
         approval = container(drill_approval, retry_when=None, timeout="1m")
         form = Suspend(
             name="approval-form",
@@ -60,6 +66,10 @@ def build() -> WorkflowTemplate:
             call(drill_verify, verify, artifacts={MEASUREMENT: measured})
             verified = f"{{{{steps.drill-verify.outputs.artifacts.{artifact_name(VERIFICATION)}}}}}"
             call(drill_report, report, artifacts={MEASUREMENT: measured, VERIFICATION: verified})
+        with Steps(name="afterwards"):
+            call(drill_undo, undo)
+            # What has succeeded has its report.
+            call(drill_late_report, late_report, when="{{workflow.status}} != Succeeded")
         found = "{{steps.drill-preflight.outputs.parameters"
         with Steps(name="failover-drill"):
             call(drill_preflight, preflight)

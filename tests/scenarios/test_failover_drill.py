@@ -121,7 +121,7 @@ def test_a_dry_run_checks_and_touches_nothing(platform: Platform, whole: str) ->
     before = topology(platform, whole).primary
     done = platform.succeeds("failover-drill", cluster=whole, fault="crash", dry_run="true")
     assert set(nodes(done.workflow)) == {"drill-preflight", "drill-undo"}
-    assert "kill -9" in platform.logs(done)
+    assert done.outputs["plan"].startswith("Dry run, nothing was changed.") and "kill -9" in done.outputs["plan"]
     assert topology(platform, whole).primary == before
 
 
@@ -157,6 +157,17 @@ def test_production_asks_first_and_no_means_no(platform: Platform, whole: str) -
         platform.kube.label("innodbclusters", whole, {"tiphys.dev/environment": "test"})
     assert phase(platform, name) == "Failed"
     assert topology(platform, whole).primary == before
+
+
+def test_a_drill_that_is_stopped_leaves_its_report_and_no_note(platform: Platform, whole: str) -> None:
+    name = submit(platform, cluster=whole, fault="switchover", steady_seconds=1, settle_seconds=120)
+    eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
+    assert platform.tiphys("stop", name).returncode == 0
+    eventually("the run ends", lambda: phase(platform, name) in ("Failed", "Succeeded"))
+    assert noted(platform, whole) is None and not ledgers(platform, whole)
+    report = json.loads(platform.tiphys("report", name, "--json").stdout)
+    assert report["verdict"] == "ABORTED" and report["numbers"]["lost_writes"] is None
+    assert nodes(platform.kube.get("workflows", name))["drill-late-report"] == "Succeeded"
 
 
 def test_the_kill_switch_stops_a_drill_that_is_under_way(platform: Platform, whole: str) -> None:
