@@ -22,8 +22,9 @@ from steps.mysql.connection import quoted
 STATEMENTS = 16
 """So many blocks are asked for at once."""
 ROWS_AT_ONCE = 2000
-LONGEST_LINE = 1_000_000_000
-"""Characters: above what the largest max_allowed_packet (1 GiB) lets through."""
+LONGEST_LINE = 1_000_000
+"""Characters of a line that is joined; a longer one is read by itself. The server joins nothing where four times this
+are more than its max_allowed_packet."""
 LONGEST_BLOCK = 16 * 1024 * 1024
 """Limit of a joined value (``group_concat_max_len``), in bytes: a block above it is asked for in halves."""
 
