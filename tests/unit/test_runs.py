@@ -295,7 +295,7 @@ def test_stop_and_terminate_ask_argo_to_shut_down(platform: Settings) -> None:
 
 
 def test_resume_answers_what_is_asked(platform: Settings) -> None:
-    asked = {"parameters": [{"name": "approve", "valueFrom": {"supplied": {}}}]}
+    asked = {"parameters": [{"name": "approve", "valueFrom": {"supplied": {}, "default": "NO"}}]}
     inputs = {"parameters": [{"name": "approve", "value": "NO", "enum": ["YES", "NO"]}]}
     form = node("form", "Suspend", "Running", "asks", inputs=inputs, outputs=asked)
     put_run(platform, "asks", "Running", [node("asks", "Steps", "Running"), form])

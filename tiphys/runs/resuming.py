@@ -47,7 +47,8 @@ def _outputs(node: Object, given: Mapping[str, str]) -> Object:
     made = []
     for parameter in outputs["parameters"]:
         if (name := parameter["name"]) in allowed:
-            value = given.get(name, parameter["valueFrom"].get("default"))
+            # A choice is the person's: its default is for runs that nobody answers, and may well be a refusal.
+            value = given.get(name, None if allowed[name] else parameter["valueFrom"].get("default"))
             if value is None:
                 raise ToolError(f"{name} must be given: add -p {name}={'|'.join(allowed[name]) or '...'}")
             if allowed[name] and value not in allowed[name]:
