@@ -226,6 +226,9 @@ def test_runs_stand_in_the_order_of_their_creation() -> None:
         ("b", "Suspended", "10s"),
         ("a", "Running", "20s"),
     ]
+    scheduled = made("r", "2026-11-21T12:00:10Z")
+    scheduled["metadata"]["labels"] = {"workflows.argoproj.io/cron-workflow": "reap"}
+    assert run_rows([scheduled], 1, NOW)[0]["template"] == "reap"
     assert table(found, ("name", "phase", ""))[1] == f"b     Suspended  {found[0]['note']}"
 
 

@@ -71,7 +71,7 @@ def run_rows(workflows: Sequence[Object], limit: int, now: datetime | None = Non
         rows.append(
             {
                 "name": one["metadata"]["name"],
-                "template": str((one["spec"].get("workflowTemplateRef") or {}).get("name") or ""),
+                "template": _template_of(one),
                 "phase": "Suspended" if waits else phase_of(one),
                 "age": took((now - created).total_seconds()) if created else "",
                 "took": took(seconds_of(one, now)) if phase_of(one) in ENDED else "",
@@ -80,6 +80,13 @@ def run_rows(workflows: Sequence[Object], limit: int, now: datetime | None = Non
             }
         )
     return rows
+
+
+def _template_of(workflow: Object) -> str:
+    """Return the name of a run's template, or of the schedule that started it."""
+    reference = (workflow["spec"].get("workflowTemplateRef") or {}).get("name")
+    labels = workflow["metadata"].get("labels") or {}
+    return str(reference or labels.get("workflows.argoproj.io/cron-workflow") or "")
 
 
 def table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> list[str]:
