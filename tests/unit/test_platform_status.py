@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tiphys.local.platform.status import page_lines, workflow_row
+from tiphys.local.platform.status import interrupted, page_lines, workflow_row
 
 
 def found(*workflows: dict[str, Any]) -> dict[str, Any]:
@@ -51,3 +51,13 @@ def test_a_run_shows_its_age_and_whom_it_waits_for(coloured: bool) -> None:
     assert works.split() == ["works", "Running", "1/2", "10m"]
     assert any("\x1b[" in line for line in lines) == coloured
     assert not any(line.endswith((" ", " \x1b[0m")) for line in lines)
+
+
+def test_what_becomes_of_runs_when_the_platform_goes_down() -> None:
+    over = {"metadata": {"name": "over"}, "status": {"phase": "Succeeded", "finishedAt": "2026-11-21T12:00:00Z"}}
+    assert interrupted([over]) == []
+    said = interrupted([over, workflow("works"), workflow("asks", FORM)])
+    assert said == ["Not ended yet: asks, works. What has not ended goes on after the next `tiphys up`."]
+    measure = {"id": "m", "type": "Pod", "phase": "Running", "templateName": "drill-measure"}
+    (_, more) = interrupted([workflow("drill", measure), workflow("was", {**measure, "phase": "Succeeded"})])
+    assert more.startswith("drill is measuring") and "ABORTED" in more

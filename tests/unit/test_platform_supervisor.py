@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,9 +145,10 @@ def test_a_killed_supervisor_leaves_the_pods_and_the_next_one_takes_over(setting
     # `tiphys down` without a supervisor.
     parts = [Part(name, f"fakes.{name}", "") for name in PARTS]
     said: list[str] = []
-    left = end_everything(settings.home, lambda name, state: said.append(f"{name} {state}"), (), parts, 0.5)
+    left = end_everything(settings.home, lambda *words: said.append(" ".join(words).strip()), (), parts, 0.5)
     assert left == [] and of_platform(settings.home) == []
     assert said[0] == "kubelet stopping" and said[-1] == "s3 stopped"
+    assert any(re.fullmatch(r"pods stopping [12] processes, .*", line) for line in said), said
 
 
 def test_a_part_that_keeps_failing_is_tried_again_ever_more_slowly(settings: Settings) -> None:

@@ -123,11 +123,14 @@ def down(purge: bool) -> None:
     from tiphys.local.platform.processes import of_platform
     from tiphys.local.platform.readiness import Readiness
     from tiphys.local.platform.record import is_up
+    from tiphys.local.platform.status import active_runs
 
     home = default_home()
     if not is_up(home) and not of_platform(home):
         click.echo(f"The platform in {home} is down already.")
     else:
+        for line in asyncio.run(active_runs(Settings.load(home))) if is_up(home) else []:
+            click.echo(line, err=True)
         with LiveList([]) as live:
             # More than once, because an `up` that stood in line behind another may start it anew meanwhile.
             for _ in range(DOWN_TRIES):
@@ -135,7 +138,7 @@ def down(purge: bool) -> None:
                     _end_supervisor(home, live)
                 # What a killed supervisor left, and what slipped through.
                 if of_platform(home):
-                    end_everything(home, lambda name, state: live.show(name, Readiness(state)))
+                    end_everything(home, lambda name, *state: live.show(name, Readiness(*state)))
                 if not (left := of_platform(home)):
                     break
         if left:
@@ -161,7 +164,7 @@ def _end_supervisor(home: Path, live: object) -> None:
     while (is_up(home) or (supervisor and is_alive(supervisor))) and time.monotonic() < deadline:
         for name, part in Record.load(home).parts.items():
             if part.state in ("stopping", "stopped"):
-                live.show(name, Readiness(part.state))
+                live.show(name, Readiness(part.state, part.message if part.state == "stopping" else ""))
         time.sleep(0.05)
 
 

@@ -6,6 +6,7 @@ started again; then the pods' processes; last what they write to while they end 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,9 +17,11 @@ PART_SECONDS = 8.0
 """How long a part may take to end after TERM."""
 POD_SECONDS = 15.0
 """How long a pod's processes may take: a MySQL server's clean shutdown takes a few seconds."""
+WORD_SECONDS = 1.0
+"""How often at most it is told how many of the pods' processes are left."""
 
-Say = Callable[[str, str], None]
-"""Called with the name of what is ended (a part, or ``pods``) and ``stopping`` or ``stopped``."""
+Say = Callable[[str, str, str], None]
+"""Called with the name of what is ended (a part, or ``pods``), ``stopping`` or ``stopped``, and how far it is."""
 
 
 def end_everything(
@@ -54,10 +57,20 @@ def end_everything(
     foundation = [part for part in parts if part.name in FOUNDATION]
     for part in reversed([part for part in parts if part not in foundation]):
         _end_part(part, of_parts, say)
-    if pods():
-        say("pods", "stopping")
-        end(pods, pod_seconds)
-        say("pods", "stopped")
+    if first := len(pods()):
+        say("pods", "stopping", f"{first} processes, MySQL servers take some seconds")
+        told, next_word = first, time.monotonic() + WORD_SECONDS
+
+        def counted() -> list[Process]:
+            nonlocal told, next_word
+            found = pods()
+            if found and len(found) < told and time.monotonic() > next_word:
+                told, next_word = len(found), time.monotonic() + WORD_SECONDS
+                say("pods", "stopping", f"{told} of {first} processes left")
+            return found
+
+        end(counted, pod_seconds)
+        say("pods", "stopped", "")
     for part in reversed(foundation):
         _end_part(part, of_parts, say)
     return end(everything, 2.0)
@@ -66,6 +79,6 @@ def end_everything(
 def _end_part(part: Part, of_parts: Callable[[Sequence[Part]], list[Process]], say: Say) -> None:
     if not of_parts([part]):
         return
-    say(part.name, "stopping")
+    say(part.name, "stopping", "")
     end(lambda: of_parts([part]), PART_SECONDS)
-    say(part.name, "stopped")
+    say(part.name, "stopped", "")

@@ -54,7 +54,8 @@ class LiveList:
             self.settled.pop(name, None)
         elif name not in self.settled:
             self.settled[name] = seconds
-        if not self.live.is_started and (before is None or before.state != now.state):
+        is_news = before is None or before.state != now.state or now.state == "stopping" and before.detail != now.detail
+        if not self.live.is_started and is_news:
             detail = f": {now.detail}" if now.detail else ""
             self.console.print(f"{seconds:6.1f} s  {name} {now.state}{detail}", highlight=False, soft_wrap=True)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,8 +19,10 @@ from tiphys.local.platform.readiness import look, node_is_ready
 from tiphys.local.platform.record import Record, is_up
 from tiphys.local.s3.state import State
 from tiphys.local.settings import NAMESPACE, Settings
-from tiphys.runs.nodes import waits_for, when
+from tiphys.runs.nodes import nodes_of, waits_for, when
 
+MEASURE = "drill-measure"
+"""The step of a drill that hits the cluster; it is never started a second time."""
 _BLANKS_AT_END = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 COLOURS = {"ready": "green", "starting": "yellow", "building": "yellow", "restarting": "red", "failed": "red"}
 
@@ -112,6 +116,35 @@ def cluster_row(cluster: dict[str, Any]) -> dict[str, Any]:
 def is_running(workflow: dict[str, Any]) -> bool:
     """Tell whether a Workflow has not finished."""
     return not workflow.get("status", {}).get("finishedAt")
+
+
+async def active_runs(settings: Settings, seconds: float = 3.0) -> list[str]:
+    """Return what `down` says about the runs that it interrupts, a line each; nothing if the API does not answer."""
+    try:
+        async with asyncio.timeout(seconds), Kube.from_home(settings.home) as kube:
+            return interrupted(await kube.list("workflows"))
+    except (ApiError, TimeoutError, OSError):
+        return []
+
+
+def interrupted(workflows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what becomes of the runs that have not ended, when the platform goes down: a line each, or none."""
+    running = [one for one in workflows if is_running(one)]
+    if not running:
+        return []
+    names = ", ".join(sorted(one["metadata"]["name"] for one in running))
+    lines = [f"Not ended yet: {names}. What has not ended goes on after the next `tiphys up`."]
+    if measuring := sorted(one["metadata"]["name"] for one in running if _is_measuring(one)):
+        lines.append(
+            f"{', '.join(measuring)} is measuring and cannot go on with that: the drill ends ABORTED, and undoes what "
+            "it changed."
+        )
+    return lines
+
+
+def _is_measuring(workflow: dict[str, Any]) -> bool:
+    steps = [node for node in nodes_of(workflow).values() if node.get("templateName") == MEASURE]
+    return any(step.get("type") == "Pod" and step.get("phase") in ("Pending", "Running") for step in steps)
 
 
 def workflow_row(workflow: dict[str, Any]) -> dict[str, Any]:

@@ -140,8 +140,8 @@ class Supervisor:
         log.info("ending the platform")
         loop = asyncio.get_running_loop()
 
-        def say(name: str, state: str) -> None:
-            loop.call_soon_threadsafe(self._note_ending, name, state)
+        def say(name: str, state: str, detail: str) -> None:
+            loop.call_soon_threadsafe(self._note_ending, name, state, detail)
 
         left = await asyncio.to_thread(end_everything, self.home, say, (os.getpid(),), self.parts, self.pod_seconds)
         for keeper in keepers:
@@ -152,8 +152,9 @@ class Supervisor:
         self.record.save(self.home)
         log.info("ended", extra={"left": self.record.left})
 
-    def _note_ending(self, name: str, state: str) -> None:
+    def _note_ending(self, name: str, state: str, detail: str) -> None:
         self.record.parts.setdefault(name, PartState()).state = state
+        self.record.parts[name].message = detail
         self.record.parts[name].pid = 0
         self.record.parts[name].since = time.time()
         self.record.save(self.home)
