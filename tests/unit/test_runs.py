@@ -223,14 +223,20 @@ def test_a_proxy_is_not_asked_for_this_machine(platform: Settings, monkeypatch: 
 
 def test_wait_shows_each_change_and_the_outputs(platform: Settings) -> None:
     outputs = {"parameters": [{"name": "lost-writes", "value": "0"}, {"name": "verdict", "value": "PASS"}]}
-    nodes = [node("good", "Steps"), node("group", "StepGroup", parent="good"), node("measure", parent="good")]
+    nodes = [
+        node("good", "Steps"),
+        node("group", "StepGroup", parent="good"),
+        node("drill", "Steps", parent="good"),
+        node("measure", parent="drill"),
+    ]
     put_run(platform, "good", "Succeeded", nodes, outputs=outputs)
     done = call(platform, "wait", "good")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["verdict      PASS", "lost-writes  0"]
     ended = f"{datetime.fromisoformat(ENDED).astimezone():%H:%M:%S}"
     assert f"{ended} measure Succeeded after 1m05s" in done.stderr and "group" not in done.stderr
-    assert done.stderr.splitlines()[-1] == f"{ended} good Succeeded after 1m05s"
+    order = [line.split()[1] for line in done.stderr.splitlines()]
+    assert order == ["measure", "drill", "good"], "what consists of steps ends after them"
     whole = json.loads(call(platform, "wait", "good", "-o", "json").stdout)
     assert whole["status"]["outputs"] == outputs
 

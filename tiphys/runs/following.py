@@ -202,8 +202,10 @@ class Journal:
         status = workflow.get("status") or {}
         at = when(status.get("finishedAt")) or when(status.get("startedAt"))
         whole = Row("", 0, name, phase_of(workflow), _headline(workflow, found), seconds_of(workflow), "", 1, at)
-        steps = sorted((row for row in found if row.name != name), key=lambda row: row.at or datetime.now(UTC))
-        # A run ends after its steps, and starts before them.
+        # What consists of steps ends after them and starts before them; timestamps have whole seconds.
+        depths = {row.id: -row.depth if row.phase in DONE else row.depth for row in found}
+        steps = [row for row in found if row.name != name]
+        steps.sort(key=lambda row: (row.at or datetime.now(UTC), depths[row.id]))
         for row in [*steps, whole] if whole.phase in ENDED else [whole, *steps]:
             self._tell(row)
 
