@@ -126,6 +126,7 @@ def test_a_crash_is_proven_by_a_container_that_ended_and_waits_to_be_restarted()
 
     assert proof() is None, "a member that is gone alone is no proof: the network may be to blame"
     assert proof(pod_sample(4.3, in_back_off("c0"))) is None, "an earlier container's end is none of this one's"
+    assert proof(pod_sample(4.3, in_back_off("c9"))) is None, "nor is the end of one that the drill never saw"
     assert proof(pod_sample(3.9, in_back_off("c1"))) is None, "it ended before the fault"
     assert proof(replace_pod(waiting, uid="uid-2")) is None, "another pod's container"
     nameless = in_back_off("")
