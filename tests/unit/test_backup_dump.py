@@ -6,6 +6,9 @@ import hashlib
 import io
 import json
 import os
+import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -333,3 +336,58 @@ def test_a_row_that_no_packet_takes_is_an_error_and_leaves_nothing(
         dumped(bucket, "huge")
     assert bucket.keys("") == there
     query(connection, "DROP SCHEMA huge")
+
+
+def test_a_server_that_takes_no_writes_is_read_all_the_same(
+    shop: tuple[Manifest, dict[str, bytes]], bucket: Bucket, connection: Any
+) -> None:
+    """As a secondary: and the statements that hold the moment leave no transaction of their own behind."""
+    executed = query(connection, "SELECT @@gtid_executed")
+    query(connection, "SET GLOBAL super_read_only = ON")
+    try:
+        manifest, _ = dumped(bucket, "shop")
+    finally:
+        query(connection, "SET GLOBAL super_read_only = OFF, read_only = OFF")
+    assert manifest.rows == 9100
+    assert query(connection, "SELECT @@gtid_executed") == executed
+    assert manifest.gtid_executed == str(executed[0][0]).replace("\n", "")
+
+
+def transactions(gtids: str) -> int:
+    """Return how many transactions a GTID set holds."""
+    found = re.findall(r":(\d+)(?:-(\d+))?", gtids)
+    return sum(int(high or low) - int(low) + 1 for low, high in found)
+
+
+def test_writes_during_the_backup_are_not_in_it(
+    server: Server, bucket: Bucket, connection: Any, tmp_path: Path
+) -> None:
+    query(connection, "CREATE SCHEMA busy")
+    for table in ("a", "b"):
+        query(connection, f"CREATE TABLE busy.{table} (id INT PRIMARY KEY AUTO_INCREMENT, v INT)")
+    stop = threading.Event()
+
+    def write() -> None:
+        with plain() as own:
+            while not stop.is_set():
+                query(own, "START TRANSACTION")
+                query(own, "INSERT INTO busy.a (v) VALUES (1)")
+                query(own, "INSERT INTO busy.b (v) VALUES (1)")
+                query(own, "COMMIT")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        manifests = [dumped(bucket, "busy")[0]]
+        time.sleep(1.1)
+        manifests.append(dumped(bucket, "busy")[0])
+    finally:
+        stop.set()
+        writer.join()
+    for manifest in manifests:
+        assert manifest.tables["busy"]["a"] == manifest.tables["busy"]["b"]
+    assert manifests[0].rows < manifests[1].rows < 2 * query(connection, "SELECT COUNT(*) FROM busy.a")[0][0]
+    # Each transaction put one row into each table, so the GTIDs between the two are as many as the rows.
+    first, last = (transactions(each.gtid_executed) for each in manifests)
+    assert last - first == manifests[1].tables["busy"]["a"] - manifests[0].tables["busy"]["a"]
+    query(connection, "DROP SCHEMA busy")
