@@ -252,7 +252,10 @@ def test_a_run_that_fails_is_exit_1_and_says_why(platform: Settings) -> None:
     done = call(platform, "wait", "bad")
     assert done.returncode == 1
     assert "measure: exit code 20" in done.stderr and "measure(0)" not in done.stderr
-    assert "tiphys logs bad" in done.stderr
+    assert done.stderr.endswith("bad did not succeed; see `tiphys logs bad`\n")
+    nodes.append(node("late", outputs={"artifacts": [{"name": "report", "s3": {"key": "runs/bad/report.html"}}]}))
+    put_run(platform, "bad", "Failed", nodes)
+    assert "see `tiphys report bad` and `tiphys logs bad`" in call(platform, "wait", "bad").stderr
 
 
 def test_wait_follows_a_run_to_its_end(platform: Settings) -> None:

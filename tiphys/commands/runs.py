@@ -278,6 +278,7 @@ def _print_object(run: Object, output: str | None, sentence: str) -> None:
 def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | None, appear: float = 3.0) -> None:
     """Follow a run to its end, print it or its outputs, and end the program with its result."""
     from tiphys.runs.following import follow
+    from tiphys.runs.reports import artifacts
 
     try:
         run = follow(cluster, name, timeout=timeout, appear=appear)
@@ -291,7 +292,8 @@ def _follow(cluster: Cluster, name: str, timeout: float | None, output: str | No
     else:
         _print_summary(run)
         if phase_of(run) != "Succeeded":
-            click.echo(f"{name} did not succeed; see `tiphys logs {name}`", err=True)
+            ways = [f"`tiphys report {name}`"] if artifacts(run) else []
+            click.echo(f"{name} did not succeed; see {' and '.join([*ways, f'`tiphys logs {name}`'])}", err=True)
     sys.exit(0 if phase_of(run) == "Succeeded" else 1)
 
 
