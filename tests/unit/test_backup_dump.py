@@ -21,6 +21,7 @@ import zstandard
 from moto.server import ThreadedMotoServer
 from mysql_group import ROOT, Server, mysql_group
 
+from steps.backup import dump_ddl as ddl
 from steps.backup import layout
 from steps.backup.backup import back_up
 from steps.backup.dump_catalog import Selection
@@ -391,3 +392,35 @@ def test_writes_during_the_backup_are_not_in_it(
     first, last = (transactions(each.gtid_executed) for each in manifests)
     assert last - first == manifests[1].tables["busy"]["a"] - manifests[0].tables["busy"]["a"]
     query(connection, "DROP SCHEMA busy")
+
+
+def test_roles_and_hashes_of_any_bytes_come_back(server: Server, connection: Any) -> None:
+    query(connection, "CREATE ROLE reader")
+    query(
+        connection, "CREATE USER 'o''brien'@'10.%' IDENTIFIED BY 'secret' DEFAULT ROLE reader REQUIRE SSL COMMENT 'x'"
+    )
+    query(connection, "GRANT SELECT ON shop.* TO reader")
+    query(connection, "GRANT reader TO 'o''brien'@'10.%'")
+    accounts = [("o'brien", "10.%"), ("reader", "%")]
+    query(connection, "SET SESSION print_identified_with_as_hex = ON")
+
+    def seen() -> list[Any]:
+        found = [query(connection, f"SHOW CREATE USER {ddl.sql_account(each)}") for each in accounts]
+        return found + [query(connection, f"SHOW GRANTS FOR {ddl.sql_account(each)}") for each in accounts]
+
+    before = seen()
+    text = ddl.users(connection, ddl.Header("vm", "9.7.4"), accounts)
+    query(connection, "DROP USER 'o''brien'@'10.%'")
+    query(connection, "DROP ROLE reader")
+    for statement in statements(text):
+        query(connection, statement)
+    assert seen() == before
+
+
+def test_an_event_that_a_secondary_shows_as_disabled_runs_again_where_it_did(
+    shop: tuple[Manifest, dict[str, bytes]], connection: Any
+) -> None:
+    header = ddl.Header("vm", "9.7.4")
+    for enabled, status in ((frozenset({"yearly"}), "ENABLE"), (frozenset[str](), "DISABLE ON REPLICA")):
+        text = ddl.schema(connection, header, "shop", events=["yearly"], functions=[], procedures=[], enabled=enabled)
+        assert f"ON COMPLETION NOT PRESERVE {status} DO DELETE" in text
