@@ -21,8 +21,9 @@ from steps.backup.source import Source, find
 from steps.declare import option, parameter, step, target_options
 from steps.errors import Refused, StepError, Temporary
 from steps.kube import client
+from steps.kube.client import Kube
 from steps.log import log
-from steps.mysql.connection import query, quoted, root_credentials
+from steps.mysql.connection import Credentials, query, quoted, root_credentials
 from steps.mysql.topology import read_topology
 from steps.parameters import OBJECT_NAME, Text
 
@@ -30,6 +31,11 @@ SCHEMA_NAMES = Text("names of schemas, separated by commas", "A-Za-z0-9_,-", 200
 LOCK = "tiphys.restore"
 LOCK_SECONDS = 20
 """How long to wait for a restore that was killed: the server ends its session once it notices."""
+ATTEMPTS = 4
+"""How often the step itself goes on after the primary or S3 was lost."""
+
+PRIMARY_SECONDS = 120.0
+"""How long a group may take to elect a primary and let it take writes, at each attempt."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +82,43 @@ def restore(
     source = find(Bucket.from_environment(connections=parallel + 8), backup, cluster, namespace)
     name = source.prefix.rstrip("/").rpartition("/")[2]
     only = [each for each in (schemas or "").split(",") if each]
-    topology = read_topology(kube, cluster, credentials=credentials)
-    if topology.primary is None or not topology.primary.address:
-        raise Temporary(f"{cluster} has no primary to write to: {topology.summary()}. Run check-cluster.")
-    target = Target(topology.primary.address, credentials)
-    return restore_from(
-        source,
-        target,
-        name=name,
-        only=only,
-        invisible_key=invisible_key,
-        parallel=parallel,
-        workflow=os.environ.get("TIPHYS_WORKFLOW", ""),
-    )
+    for left in reversed(range(ATTEMPTS)):
+        target = Target(wait_for_primary(kube, cluster, credentials), credentials)
+        try:
+            return restore_from(
+                source,
+                target,
+                name=name,
+                only=only,
+                invisible_key=invisible_key,
+                parallel=parallel,
+                workflow=os.environ.get("TIPHYS_WORKFLOW", ""),
+            )
+        except Temporary as error:
+            if not left:
+                raise
+            log("going on after an interruption", attempts_left=left, reason=str(error))
+    raise AssertionError("the last attempt raises or returns")
+
+
+def wait_for_primary(kube: Kube, cluster: str, credentials: Credentials, seconds: float = PRIMARY_SECONDS) -> str:
+    """Return the address of the primary, once the majority names one and it takes writes.
+
+    Raises:
+        Temporary: there is none after so many seconds.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        topology = read_topology(kube, cluster, credentials=credentials)
+        primary = topology.primary
+        # The others name a primary that has just died for some seconds more: it must answer for itself.
+        own = topology.views.get(primary.pod) if primary is not None else None
+        if primary is not None and own is not None and own.writable:
+            return primary.address
+        if time.monotonic() > until:
+            raise Temporary(f"{cluster} has no primary that takes writes: {topology.summary()}. Run check-cluster.")
+        log("waiting for a primary", group=topology.summary())
+        time.sleep(2)
 
 
 def restore_from(
