@@ -27,6 +27,9 @@ from steps.errors import StepError, Temporary
 from steps.log import log, progress
 from steps.mysql.connection import query, quoted, translated
 
+SMALL_CHUNK = 4_000_000
+"""Bytes before compression below which no chunk is cut for the sake of work for all readers."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -77,7 +80,10 @@ def write_backup(bucket: Bucket, moment: Snapshot, order: Order) -> Manifest:
         raise Temporary(f"There is a backup {order.name} already, begun in this very second: try again.")
     catalog = read_catalog(moment.control, order.selection)
     names = _base_names(catalog)
-    tasks = _tasks(moment.readers[0], catalog, names, order.bytes_per_chunk)
+    data = sum(table.rows * table.row_bytes for schema in catalog for table in schema.tables)
+    # Small enough that every reader has some, where there is little data.
+    bytes_per_chunk = min(order.bytes_per_chunk, max(SMALL_CHUNK, data // (3 * len(moment.readers))))
+    tasks = _tasks(moment.readers[0], catalog, names, bytes_per_chunk)
     total = sum(table.rows for schema in catalog for table in schema.tables)
     log("tables found", tables=sum(len(s.tables) for s in catalog), rows_about=total, chunks_about=len(tasks))
     with progress(f"backup {order.name}", total, "rows") as bar:
