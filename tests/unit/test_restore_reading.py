@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
-from steps.backup import layout
+from steps.backup import layout, restore
 from steps.backup.ddl import create_table, statements, table_shape
 from steps.backup.layout import BadLayout
 from steps.backup.load_objects import _account
@@ -17,6 +18,9 @@ from steps.backup.load_plan import ChunkFile, read_plan
 from steps.backup.load_rows import load_statement
 from steps.backup.load_stream import ChunkRows, DamagedChunk, Pieces
 from steps.backup.source import FolderSource
+from steps.errors import Temporary
+from steps.mysql.connection import Credentials
+from steps.mysql.topology import Member, Topology, View
 
 VECTOR = Path(__file__).parents[1] / "data" / "mysqlsh-dump"
 
@@ -181,3 +185,22 @@ def test_a_plan_names_every_file_of_rows() -> None:
     assert {chunk.file for chunk in plan.chunks} == {file.name for file in VECTOR.glob("*.zst")}
     assert {chunk.table for chunk in plan.chunks if "@p" in chunk.file} == {"code"}
     assert read_plan(FolderSource(VECTOR), ["shop"]).users == ""
+
+
+def test_a_dead_primary_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    lead = Member("a", "h", 3306, "ONLINE", "PRIMARY", "9.7.4", "demo-0", "127.98.0.9")
+    seen = iter(
+        [
+            Topology("demo", 3),
+            Topology("demo", 3, (lead,), lead, True, {}, {"demo-0": "refused"}),
+            Topology("demo", 3, (lead,), lead, True, {"demo-0": View("a", (lead,), False)}),
+            Topology("demo", 3, (lead,), lead, True, {"demo-0": View("a", (lead,), True)}),
+            Topology("demo", 3),
+        ]
+    )
+    monkeypatch.setattr(restore, "read_topology", lambda *_, **__: next(seen))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    kube: Any = None
+    assert restore.wait_for_primary(kube, "demo", Credentials("root", "x")) == "127.98.0.9"
+    with pytest.raises(Temporary, match="no primary that takes writes"):
+        restore.wait_for_primary(kube, "demo", Credentials("root", "x"), seconds=-1)

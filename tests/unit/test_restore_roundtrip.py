@@ -89,8 +89,8 @@ def bucket() -> Iterator[Bucket]:
     host, port = s3.get_host_and_port()
     keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
     client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
-    client.create_bucket(Bucket="tiphys")
-    made = Bucket(client, "tiphys")
+    client.create_bucket(Bucket="roundtrip")
+    made = Bucket(client, "roundtrip")
     yield made
     made.close()
     s3.stop()

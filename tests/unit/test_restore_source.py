@@ -33,8 +33,9 @@ def bucket() -> Iterator[Bucket]:
         aws_secret_access_key="secret",
         region_name="us-east-1",
     )
-    client.create_bucket(Bucket="tiphys")
-    made = Bucket(client, "tiphys")
+    # Servers of one process share their buckets.
+    client.create_bucket(Bucket="sources")
+    made = Bucket(client, "sources")
     yield made
     made.close()
     server.stop()
@@ -89,7 +90,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(
     content = bytes(range(256)) * 40
     bucket.put("x", content)
     client = Breaking(bucket.client, kind)
-    stream, seen = ObjectStream(Bucket(client, "tiphys"), "x"), b""
+    stream, seen = ObjectStream(Bucket(client, "sources"), "x"), b""
     while part := stream.read(4096):
         seen += part
     assert seen == content
@@ -99,7 +100,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(
 def test_an_object_that_changes_meanwhile_is_not_mixed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "WAITS", (0,))
     bucket.put("x", b"a" * 9000)
-    stream = ObjectStream(Bucket(Breaking(bucket.client, "cut"), "tiphys"), "x")
+    stream = ObjectStream(Bucket(Breaking(bucket.client, "cut"), "sources"), "x")
     for _ in range(3):
         stream.read(1000)
     bucket.put("x", b"b" * 9000)
