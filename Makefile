@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -10,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.ready ## Make the Python environment in .venv from the locked dependencies
+setup: $(VENV)/.ready ## Make .venv from the locked dependencies
 
 $(VENV)/.ready: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, this is %d.%d: call make with PYTHON=/path/to/python3.11" % v[:2])'
@@ -21,17 +23,18 @@ $(VENV)/.ready: requirements.lock requirements-uv.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## One webhook, one measured failover on this machine (KEEP=1 leaves the platform running)
+demo: setup ## One webhook, one measured failover (KEEP=1 leaves it running)
 	@tiphys demo $(if $(KEEP),--keep)
 
-test: setup ## All tests: units, then whole runbooks against real MySQL, Router and S3
-	@pytest
+# Side by side, since both mostly wait; the scenarios' lines carry a mark.
+test: setup ## All tests: units and scenarios, side by side
+	@$(MAKE) --no-print-directory -j2 unit scenarios
 
 unit: setup ## The quick tests only
 	@pytest tests/unit
 
-scenarios: setup ## Whole runbooks on a local platform of their own
-	@pytest tests/scenarios
+scenarios: setup ## Whole runbooks: real MySQL, Router and S3
+	@pytest tests/scenarios 2>&1 | sed -u 's/^/scenarios | /'
 
 lint: setup ## Style, types, layers between folders
 	@ruff check .
@@ -46,12 +49,12 @@ format: setup ## Bring the code into the project's format
 render: setup ## Write manifests/ from workflows/, eventsources/ and sensors/
 	@tiphys render
 
-bench: setup ## Measure, one JSON line each (needs a running platform: tiphys up)
+bench: setup ## Measure, one JSON line each (needs tiphys up and a cluster demo)
 	@for file in bench/*.py; do python $$file || exit 1; done
 
-ci: lint ## What CI runs: lint, manifests up to date, all tests
+ci: lint ## What CI runs: lint, manifests, all tests
 	@tiphys render --check
-	@pytest
+	@$(MAKE) --no-print-directory test
 
-clean: ## Remove the Python environment and caches (the platform's state stays: tiphys down --purge)
+clean: ## Remove the Python environment and its caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
