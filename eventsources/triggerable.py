@@ -12,12 +12,10 @@ import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
-import click
 from hera.workflows import WorkflowTemplate
 
 import workflows
-from steps.cli import main as step_program
-from steps.declare import StepCommand
+from steps.cli import template_options
 from steps.parameters import Parameter
 
 INTERNAL_LABEL = "tiphys.dev/internal"
@@ -64,7 +62,7 @@ def triggerable() -> tuple[Runbook, ...]:
 
 def runbook_of(template: dict[str, Any]) -> Runbook:
     """Return what may be sent to a WorkflowTemplate, given as its manifest."""
-    options = _step_options(template)
+    options = template_options(template)
     withheld = WITHHELD.get(template["metadata"]["name"], frozenset())
     parameters = []
     for argument in template["spec"].get("arguments", {}).get("parameters") or []:
@@ -75,16 +73,3 @@ def runbook_of(template: dict[str, Any]) -> Runbook:
         kind = known.kind if known.kind != "text" or not enum else "enum"
         parameters.append(dataclasses.replace(known, default=argument.get("value"), enum=enum or known.enum, kind=kind))
     return Runbook(template["metadata"]["name"], tuple(parameters))
-
-
-def _step_options(template: dict[str, Any]) -> dict[str, Parameter]:
-    """Return the options of every step that a template runs, by name."""
-    options: dict[str, Parameter] = {}
-    context = click.Context(step_program)
-    for part in template["spec"].get("templates") or []:
-        command = (part.get("container") or {}).get("command") or []
-        if command[:1] == ["step"] and len(command) > 1:
-            step = step_program.get_command(context, command[1])
-            if isinstance(step, StepCommand):
-                options |= {parameter.name: parameter for parameter in step.parameters}
-    return options

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from steps.parameters import Parameter
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("steps.backup.backup:backup", "Copy a cluster to S3, as of one moment."),
@@ -64,6 +68,32 @@ def main() -> None:
     JSON lines on stderr. Exit codes: 0 done, 2 bad parameters, 10 refused by a guard, 20 verdict FAIL, 21 INVALID, 22
     ABORTED, 75 temporary.
     """
+
+
+def template_options(template: dict[str, Any], *, skip_strangers: bool = False) -> dict[str, Parameter]:
+    """Return the options of every step that a WorkflowTemplate runs (``command: [step, NAME]``), by name.
+
+    Args:
+        template: its manifest.
+        skip_strangers: leave out a step that this installation cannot import, as a template of another version may
+            have; otherwise that is raised.
+    """
+    from steps.declare import StepCommand
+
+    options: dict[str, Parameter] = {}
+    context = click.Context(main)
+    for part in template["spec"].get("templates") or []:
+        command = (part.get("container") or {}).get("command") or []
+        if command[:1] == ["step"] and len(command) > 1:
+            try:
+                step = main.get_command(context, str(command[1]))
+            except (ImportError, AttributeError):
+                if not skip_strangers:
+                    raise
+                continue
+            if isinstance(step, StepCommand):
+                options |= {parameter.name: parameter for parameter in step.parameters}
+    return options
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ import dataclasses
 import re
 from typing import Any
 
-import click
-
-from steps.cli import main as step_program
-from steps.declare import StepCommand
+from steps.cli import template_options
 from steps.parameters import Parameter
 
 
 def rules_of(template: dict[str, Any]) -> dict[str, Parameter]:
     """Return a template's parameters by name, in its order; what the template itself says goes first."""
-    options = _step_options(template)
+    options = template_options(template, skip_strangers=True)
     found = {}
     for argument in (template["spec"].get("arguments") or {}).get("parameters") or []:
         name, enum = argument["name"], tuple(str(item) for item in argument.get("enum") or ())
@@ -95,19 +92,3 @@ def _number_fault(rule: Parameter, value: str) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
-
-
-def _step_options(template: dict[str, Any]) -> dict[str, Parameter]:
-    """Return the options of every step that a template runs and this installation has, by name."""
-    options: dict[str, Parameter] = {}
-    context = click.Context(step_program)
-    for part in template["spec"].get("templates") or []:
-        command = (part.get("container") or {}).get("command") or []
-        if command[:1] == ["step"] and len(command) > 1:
-            try:
-                step = step_program.get_command(context, str(command[1]))
-            except (ImportError, AttributeError):  # of another version than this installation: the step checks itself
-                continue
-            if isinstance(step, StepCommand):
-                options |= {parameter.name: parameter for parameter in step.parameters}
-    return options
