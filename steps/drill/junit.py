@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
-
 from steps.drill.result import Result
-from steps.drill.verdict import Outcome
+from steps.report.junit import Suite
+from steps.report.outcome import Outcome
 
 
 def to_xml(result: Result) -> bytes:
@@ -18,14 +17,11 @@ def to_xml(result: Result) -> bytes:
     proves_nothing = result.verdict.outcome in (Outcome.INVALID, Outcome.ABORTED)
     budget, allowed = m.parameters["max_write_downtime_seconds"], m.parameters["max_lost_writes"]
     name = f"failover-drill.{m.cluster}.{m.fault}"
-    suite = ElementTree.Element("testsuite", name=name, timestamp=m.started_at, time=f"{m.ended_at:.3f}")
+    suite = Suite(name, m.started_at, m.ended_at)
 
     def case(title: str, seconds: float, bad: str, kind: str = "failure", *, skipped: bool = False) -> None:
-        element = ElementTree.SubElement(suite, "testcase", classname=name, name=title, time=f"{seconds:.3f}")
-        if bad:
-            ElementTree.SubElement(element, kind, message=bad, type=result.verdict.outcome).text = bad
-        elif skipped:
-            ElementTree.SubElement(element, "skipped", message=result.verdict.sentence)
+        why = result.verdict.sentence if skipped else ""
+        suite.case(title, seconds, bad, type=result.verdict.outcome, kind=kind, skipped=why)
 
     landed = "" if m.proof else f"no proof that the fault landed: {m.end_reason}"
     case("the fault landed", 0.0, landed, "error")
@@ -40,11 +36,4 @@ def to_xml(result: Result) -> bytes:
     case(f"at most {allowed} acknowledged writes are lost", 0.0, lost, skipped=v is None)
     degraded = m.end_reason if m.end == "timeout" else "; ".join(v.unchecked) if v else ""
     case("redundancy comes back", 0.0, "" if proves_nothing else degraded, skipped=proves_nothing)
-    for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        suite.set(attribute, str(len(suite.findall(f"testcase/{tag}"))))
-    suite.set("tests", str(len(suite.findall("testcase"))))
-    tree = ElementTree.Element("testsuites")
-    tree.append(suite)
-    ElementTree.indent(tree)
-    text: str = ElementTree.tostring(tree, encoding="unicode")
-    return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n".encode()
+    return suite.to_xml()

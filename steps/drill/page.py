@@ -1,4 +1,4 @@
-"""The report's page: one self-contained HTML file, with nothing to fetch and every value escaped."""
+"""What the page of a drill's report shows."""
 
 from __future__ import annotations
 
@@ -14,21 +14,12 @@ from steps.drill.outages import OUTAGE_SECONDS
 from steps.drill.result import Result
 from steps.drill.sampler import MEMBER_SECONDS, POD_SECONDS
 from steps.drill.timeline import NEVER_LOST
-from steps.drill.verdict import Outcome, seconds
+from steps.report import page
+from steps.report.outcome import MARKS, seconds
+from steps.report.page import Tile
 
-MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INVALID: "?", Outcome.ABORTED: "■"}
 WIDE, NARROW = 960.0, 380.0
 """Widths of the drawings: one for desks and paper, one for phones, so that text is legible on both."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One of the numbers at the top."""
-
-    label: str
-    value: str
-    note: str
-    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,13 +38,7 @@ class Row:
 
 def render(result: Result) -> str:
     """Return the page."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html.j2").render(**context(result))
+    return page.render(Path(__file__).with_name("report.html.j2"), context(result))
 
 
 def context(result: Result) -> dict[str, Any]:
@@ -67,6 +52,8 @@ def context(result: Result) -> dict[str, Any]:
         "m": m,
         "v": v,
         "verdict": result.verdict.outcome.value,
+        "sentence": result.verdict.sentence,
+        "program": m.versions.get("Tiphys", ""),
         "mark": MARKS[result.verdict.outcome],
         "tiles": tiles(result),
         "rows": rows(result),

@@ -10,10 +10,8 @@ from pathlib import Path
 from steps.declare import artifact, input_file, outputs_folder, parameter, step
 from steps.drill.measure import FILE as MEASUREMENT
 from steps.drill.verify import FILE as VERIFICATION
-from steps.errors import VerdictAborted, VerdictFail, VerdictInvalid
 from steps.log import log
-
-VERDICTS = {"FAIL": VerdictFail, "INVALID": VerdictInvalid, "ABORTED": VerdictAborted}
+from steps.report.outcome import ERRORS
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def drill_report(measurement: Path, verification: Path) -> Reported:
     folder = outputs_folder()
     reported = write(result, folder)
     log("verdict", verdict=result.verdict.outcome, sentence=result.verdict.sentence, reasons=result.verdict.reasons)
-    if error := VERDICTS.get(result.verdict.outcome):
+    if error := ERRORS.get(result.verdict.outcome):
         raise error(f"{result.verdict.outcome}: {' '.join(result.verdict.reasons)}", outputs=reported)
     return reported
 

@@ -12,21 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from steps.drill.measurement import Measurement
 from steps.drill.outages import Downtime
 from steps.drill.slowness import Slow, sentence
 from steps.drill.verification import Verification
-
-
-class Outcome(StrEnum):
-    """The four verdicts."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INVALID = "INVALID"
-    ABORTED = "ABORTED"
+from steps.report.outcome import Outcome, count, seconds
 
 
 @dataclass(frozen=True)
@@ -42,16 +33,6 @@ class Verdict:
     outcome: Outcome
     sentence: str
     reasons: tuple[str, ...]
-
-
-def seconds(value: float) -> str:
-    """Return a length of time as people read it: ``0.35 s``, ``12.4 s``."""
-    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
-
-
-def count(number: int, thing: str) -> str:
-    """Return a number with its noun: ``no write``, ``1 write``, ``2 writes``."""
-    return f"{number or 'no'} {thing}{'' if number in (0, 1) else 's'}"
 
 
 def judge(
