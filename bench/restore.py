@@ -31,10 +31,11 @@ from mysql_group import ROOT, Server, free_ports, mysql_group
 
 from steps.backup.backup import back_up
 from steps.backup.dump_catalog import Selection
+from steps.backup.layout import prefix
 from steps.backup.load_rows import Target
 from steps.backup.objects import Bucket
 from steps.backup.restore import restore_from
-from steps.backup.source import find
+from steps.backup.source import S3Source
 from steps.mysql.connection import query, session
 from steps.mysql.load_sample_data import fill
 from steps.mysql.sample_data import TABLES
@@ -176,7 +177,7 @@ def main(rows: int, rounds: int, parallel: int) -> None:
 
             def ours() -> None:
                 target = Target(ADDRESSES[0], ROOT)
-                restore_from(find(bucket, made.name, "", ""), target, name=made.name, only=[], parallel=parallel)
+                restore_from(S3Source(bucket, prefix(made.name)), target, name=made.name, only=[], parallel=parallel)
 
             mine, theirs = [], []
             for _ in range(rounds):
