@@ -13,11 +13,12 @@ from typing import Any
 import click
 
 from steps.backup import load_objects, load_state
+from steps.backup.catalogue import find
 from steps.backup.load_plan import Plan, TablePlan, read_plan
 from steps.backup.load_rows import Target, load_rows, load_statement
 from steps.backup.load_state import Restore
 from steps.backup.objects import Bucket
-from steps.backup.source import Source, find
+from steps.backup.source import Source
 from steps.declare import option, parameter, step, target_options
 from steps.errors import Refused, StepError, Temporary
 from steps.kube import client

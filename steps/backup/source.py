@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from steps.backup.layout import FOLDER, prefix
-from steps.backup.manifest import FILE as MANIFEST
-from steps.backup.manifest import Manifest
-from steps.backup.objects import Bucket, NoObject, told
+from steps.backup.objects import Bucket, told
 from steps.errors import StepError, Temporary
 from steps.log import log
 
@@ -153,31 +150,6 @@ class ObjectStream:
         if self._body is not None:
             self._body.close()
             self._body = None
-
-
-def find(bucket: Bucket, backup: str, cluster: str, namespace: str) -> S3Source:
-    """Return the source of a backup by its name, or of a cluster's newest one for ``latest``.
-
-    Raises:
-        StepError: there is none.
-    """
-    if backup != "latest":
-        return S3Source(bucket, prefix(backup))
-    made = []
-    for folder in bucket.folders(f"{FOLDER}/"):
-        try:
-            content = bucket.get(prefix(folder) + MANIFEST)
-        except NoObject:
-            continue
-        one = Manifest.parse(content)
-        if (one.cluster, one.namespace) == (cluster, namespace):
-            made.append((one.end, folder))
-    if not made:
-        raise StepError(
-            f"s3://{bucket.name}/{FOLDER}/ holds no finished backup of {namespace}/{cluster}. Name a backup of another "
-            "cluster (backup=NAME), or make one."
-        )
-    return S3Source(bucket, prefix(max(made)[1]))
 
 
 def missing(place: str, name: str) -> StepError:

@@ -12,12 +12,12 @@ from moto.server import ThreadedMotoServer
 from mysql_group import ROOT, Server, mysql_group
 
 from steps.backup.backup import back_up
+from steps.backup.catalogue import find
 from steps.backup.dump_catalog import Selection
 from steps.backup.load_rows import Target
 from steps.backup.load_stream import DamagedChunk
 from steps.backup.objects import Bucket
 from steps.backup.restore import restore_from
-from steps.backup.source import find
 from steps.mysql.connection import query, quoted, session
 from steps.mysql.topology import judge, read_views
 

@@ -13,9 +13,8 @@ from moto.server import ThreadedMotoServer
 
 from steps.backup import source as sources
 from steps.backup.load_plan import read_plan
-from steps.backup.manifest import Manifest
 from steps.backup.objects import Bucket
-from steps.backup.source import ObjectStream, S3Source, find, read_all
+from steps.backup.source import ObjectStream, S3Source, read_all
 from steps.errors import StepError, Temporary
 
 VECTOR = Path(__file__).parents[1] / "data" / "mysqlsh-dump"
@@ -119,14 +118,3 @@ def test_what_is_not_there_is_told_apart(bucket: Bucket, monkeypatch: pytest.Mon
         read_plan(S3Source(Bucket(bucket.client, "elsewhere"), "backups/vector/"))
     bucket.put("empty", b"")
     assert ObjectStream(bucket, "empty").read(10) == b""
-
-
-def test_latest_is_the_newest_finished_one_of_the_same_cluster(bucket: Bucket) -> None:
-    with pytest.raises(StepError, match="no finished backup of tiphys/demo"):
-        find(bucket, "latest", "demo", "tiphys")
-    for name, cluster, end in [("b", "demo", "2026-01-02"), ("a", "demo", "2026-01-03"), ("c", "other", "2026-01-04")]:
-        made = Manifest(name, cluster, "tiphys", "s", "p", "9.7.4", "", "", end, {})
-        bucket.put(f"backups/{name}/tiphys.json", made.dump())
-    bucket.put("backups/z/@.json", b"{}")
-    assert find(bucket, "latest", "demo", "tiphys").prefix == "backups/a/"
-    assert find(bucket, "b", "demo", "tiphys").prefix == "backups/b/"
