@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from steps.backup.dump_columns import COLUMNS_SQL, Column
+from steps.backup.dump_columns import COLUMNS_SQL, Column, columns_of
 from steps.mysql.connection import query
 
 SYSTEM_SCHEMAS = (
@@ -152,10 +152,7 @@ def _names(
 
 def _table(connection: Any, schema: str, row: tuple[Any, ...]) -> TableInfo:
     name = str(row[0])
-    columns = [
-        Column(str(each[0]), _str(each[1]), bool(each[2]), bool(each[3]))
-        for each in query(connection, COLUMNS_SQL, [schema, name])
-    ]
+    columns = columns_of(query(connection, COLUMNS_SQL, [schema, name]))
     indexes = query(
         connection,
         "SELECT index_name, column_name, nullable FROM information_schema.statistics"

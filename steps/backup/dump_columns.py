@@ -6,7 +6,9 @@ escapes all three, NULL is ``\N``. Binary columns are written in Base64, which `
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from steps.mysql.connection import quoted
 
@@ -36,10 +38,16 @@ _INTEGER = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 
 COLUMNS_SQL = (
     "SELECT column_name, data_type, is_nullable = 'YES', generation_expression <> ''"
-    " AND extra NOT LIKE '%%DEFAULT_GENERATED%%' FROM information_schema.columns"
+    " AND extra NOT LIKE '%%DEFAULT_GENERATED%%', COALESCE(character_set_name, '') FROM information_schema.columns"
     " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position"
 )
 """The columns of a table, invisible ones too. A default that is an expression is no generated column."""
+
+KEY_SQL = (
+    "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s"
+    " AND index_name = 'PRIMARY' ORDER BY seq_in_index"
+)
+"""The columns of a table's primary key, in its order."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Column:
     type: str
     nullable: bool
     generated: bool
+    charset: str = ""
 
     @property
     def binary(self) -> bool:
@@ -95,3 +104,12 @@ def line(columns: list[Column]) -> str:
 def encoded(columns: list[Column]) -> dict[str, str]:
     """Return the columns that the loader must decode, and by which function."""
     return {column.name: "FROM_BASE64" for column in columns if column.binary}
+
+
+def columns_of(rows: Iterable[Sequence[Any]]) -> list[Column]:
+    """Return the columns that COLUMNS_SQL found."""
+    return [Column(str(n), _str(kind), bool(null), bool(made), _str(charset)) for n, kind, null, made, charset in rows]
+
+
+def _str(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes | bytearray) else str(value)

@@ -53,6 +53,7 @@ class Source:
         columns: those that are written.
         key: the column by which it is cut into chunks and blocks, or None.
         partition: its name, empty for the whole table.
+        ordered_by: columns of the primary key, in whose order rows are read; empty without one.
     """
 
     schema: str
@@ -60,12 +61,23 @@ class Source:
     columns: list[Column]
     key: str | None = None
     partition: str = ""
+    ordered_by: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The table or partition in SQL."""
+        name = f"{quoted(self.schema)}.{quoted(self.table)}"
+        return f"{name} PARTITION ({quoted(self.partition)})" if self.partition else name
 
     @property
     def origin(self) -> str:
-        """What stands after FROM."""
-        name = f"{quoted(self.schema)}.{quoted(self.table)}"
-        return f"{name} PARTITION ({quoted(self.partition)})" if self.partition else name
+        """What stands after FROM where rows are read: in the order of the primary key, as InnoDB keeps them."""
+        return f"{self.name} FORCE INDEX (PRIMARY)" if self.ordered_by else self.name
+
+    @property
+    def order(self) -> str:
+        """What stands at the end of a statement that gives rows one by one."""
+        return f" ORDER BY {', '.join(map(quoted, self.ordered_by))}" if self.ordered_by else ""
 
     @property
     def title(self) -> str:
@@ -105,15 +117,18 @@ def _read_batch(connection: Any, source: Source, ranges: list[KeyRange]) -> Iter
     for keys, _ in zip(ranges, connection.cmd_query_iter(statements), strict=True):
         found, _ = connection.get_rows(raw=True)
         data, rows = bytes(found[0][0] or b""), int(found[0][1])
-        if data.count(b"\n") != rows or not data.endswith(b"\n"[:rows]):
+        if again or data.count(b"\n") != rows or not data.endswith(b"\n"[:rows]):
+            # What follows one that failed is asked for again as well: to keep it until then would cost memory.
             again.append(keys)
         elif rows:
             yield Block(data, rows)
-    for keys in again:
-        if keys.span == 1:
-            yield from read_rows(connection, source, keys)
+    if again:
+        if again[0].span == 1:
+            yield from read_rows(connection, source, again[0])
         else:
-            yield from _read_batch(connection, source, keys.halves())
+            yield from _read_batch(connection, source, again[0].halves())
+        for first in range(1, len(again), 2):
+            yield from _read_batch(connection, source, again[first : first + 2])
 
 
 def read_rows(connection: Any, source: Source, keys: KeyRange | None = None) -> Iterator[Block]:
@@ -122,14 +137,24 @@ def read_rows(connection: Any, source: Source, keys: KeyRange | None = None) -> 
     Raises:
         StepError: a row is too long for the server to give as one line.
     """
-    connection.cmd_query(f"SELECT CONCAT({line(source.columns)}) FROM {source.origin}{source.where(keys)}")
+    lines_sql = f"SELECT CONCAT({line(source.columns)}) FROM {source.origin}"
+    yield from row_blocks(connection, f"{lines_sql}{source.where(keys)}{source.order}", source.title)
+
+
+def row_blocks(connection: Any, sql: str, title: str) -> Iterator[Block]:
+    """Yield what a statement gives as lines, one in each row.
+
+    Raises:
+        StepError: a row is too long for the server to give as one line.
+    """
+    connection.cmd_query(sql)
     eof = None
     while not eof:
         rows, eof = connection.get_rows(count=ROWS_AT_ONCE, raw=True)
         lines = [row[0] for row in rows]
         if None in lines:
             raise StepError(
-                f"A row of {source.title} is longer as text than the server's max_allowed_packet, so it cannot be "
+                f"A row of {title} is longer as text than the server's max_allowed_packet, so it cannot be "
                 "read: raise it on the servers (at most 1 GiB)."
             )
         if lines:

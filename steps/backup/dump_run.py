@@ -17,6 +17,7 @@ from steps.backup import layout
 from steps.backup.chunks import KeyRange, blocks, plan
 from steps.backup.dump_catalog import SchemaInfo, Selection, TableInfo, read_accounts, read_catalog
 from steps.backup.dump_columns import encoded
+from steps.backup.dump_keys import Keys
 from steps.backup.dump_rows import Block, Source, read_blocks, read_rows
 from steps.backup.dump_snapshot import Snapshot
 from steps.backup.dump_writer import Writer
@@ -127,7 +128,7 @@ def _tasks(connection: Any, catalog: list[SchemaInfo], names: Names, bytes_per_c
             parts = table.partitions or {"": table.rows}
             for part, rows in parts.items():
                 base = names[(schema.name, table.name, part) if part else (schema.name, table.name)]
-                source = Source(schema.name, table.name, table.written, table.cut_by, part)
+                source = Source(schema.name, table.name, table.written, table.cut_by, part, tuple(table.key))
                 made += _cut(connection, source, base, rows, table.row_bytes, bytes_per_chunk)
     return sorted(made, key=lambda task: task.rows * task.row_bytes, reverse=True)
 
@@ -142,8 +143,8 @@ def _cut(connection: Any, source: Source, base: str, rows: int, row_bytes: int, 
         return [Task(source, base, 0, row_bytes, Chunk(base, 0, True))]
 
     def estimate(keys: KeyRange) -> int:
-        # The traditional format has the estimate as a column of its own.
-        sql = f"EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {source.origin}{source.where(keys)}"
+        # The traditional format has the estimate as a column of its own. Where an index is forced, nobody estimates.
+        sql = f"EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {source.name}{source.where(keys)}"
         return int(query(connection, sql)[0][9] or 0)
 
     ranges = plan(KeyRange(int(low), int(high), rows), row_bytes, bytes_per_chunk, estimate)
@@ -190,14 +191,16 @@ def _read(writer: Writer, order: Order, connection: Any, waiting: queue.SimpleQu
     task: Task | None = None
     try:
         while not stop.is_set() and (task := _next(waiting)) is not None:
+            whole = Keys(partition=task.source.partition) if task.source.ordered_by else None
             if task.chunk is None:
                 rows = read_rows(connection, task.source)
-                writer.chunks(task.base, going(rows), order.bytes_per_chunk)
+                writer.chunks(task.base, going(rows), order.bytes_per_chunk, whole)
             elif task.keys is None:
-                writer.chunk(task.chunk, ())
+                writer.chunk(task.chunk, (), whole)
             else:
                 rows = read_blocks(connection, task.source, blocks(task.keys, task.row_bytes))
-                writer.chunk(task.chunk, going(rows))
+                chunk = Keys((task.keys.low,), (task.keys.high,), partition=task.source.partition)
+                writer.chunk(task.chunk, going(rows), chunk)
     except mysql.connector.Error as error:
         stop.set()
         what = f"{order.pod}, table {task.source.title}" if task else order.pod
@@ -353,6 +356,7 @@ def _manifest(writer: Writer, moment: Snapshot, order: Order, catalog: list[Sche
         tables=rows,
         keyless=[f"{s.name}.{t.name}" for s in catalog for t in s.tables if not t.unique],
         files=dict(writer.files),
+        program=f"tiphys {version('tiphys')}",
     )
     for base in owner:
         made.chunks(base)

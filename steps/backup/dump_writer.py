@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import zstandard
 
 from steps.backup import layout
+from steps.backup.dump_keys import Keys
 from steps.backup.dump_rows import Block
 from steps.backup.layout import Chunk
 from steps.backup.manifest import File
@@ -35,9 +37,9 @@ class Writer:
         self.bucket.put(self.prefix + name, content)
         self._remember(name, File(len(content), hashlib.sha256(content).hexdigest()))
 
-    def chunk(self, chunk: Chunk, blocks: Iterable[Block]) -> None:
-        """Write one chunk whose number and place are known."""
-        stream = _Stream(self, chunk)
+    def chunk(self, chunk: Chunk, blocks: Iterable[Block], keys: Keys | None = None) -> None:
+        """Write one chunk whose number and place are known; `keys` are its rows, where they come in the key's order."""
+        stream = _Stream(self, chunk, keys)
         try:
             for block in blocks:
                 stream.write(block)
@@ -46,25 +48,31 @@ class Writer:
             stream.upload.abort()
             raise
 
-    def chunks(self, base: str, blocks: Iterable[Block], bytes_per_chunk: int) -> None:
+    def chunks(self, base: str, blocks: Iterable[Block], bytes_per_chunk: int, keys: Keys | None = None) -> None:
         """Write rows of which nobody knows how many come, as many chunks as they need.
+
+        Where the rows come in the order of a primary key, `keys` are all of them.
 
         Which chunk is the last shows in its name, and a name cannot change once a part is sent. So where the rows end
         in a chunk that is on its way under the other name, an empty last one follows.
         """
-        number = 0
-        stream = _Stream(self, Chunk(base, number, False))
+        number = rows = 0
+
+        def following(last: bool) -> _Stream:
+            return _Stream(self, Chunk(base, number, last), replace(keys, offset=rows) if keys else None)
+
+        stream = following(False)
         try:
             for block in blocks:
                 if stream.length >= bytes_per_chunk:
                     stream.finish(Chunk(base, number, False))
-                    number += 1
-                    stream = _Stream(self, Chunk(base, number, False))
+                    number, rows = number + 1, rows + stream.rows
+                    stream = following(False)
                 stream.write(block)
             if stream.upload.begun:
                 stream.finish(Chunk(base, number, False))
-                number += 1
-                stream = _Stream(self, Chunk(base, number, True))
+                number, rows = number + 1, rows + stream.rows
+                stream = following(True)
             stream.finish(Chunk(base, number, True))
         except BaseException:
             stream.upload.abort()
@@ -81,14 +89,16 @@ class Writer:
 
 
 class _Stream:
-    def __init__(self, writer: Writer, chunk: Chunk) -> None:
-        self.writer = writer
+    def __init__(self, writer: Writer, chunk: Chunk, keys: Keys | None = None) -> None:
+        self.writer, self.keys = writer, keys
         self.upload = Upload(writer.bucket, writer.prefix + chunk.file)
         self.length = self.rows = 0
+        self._sha256 = hashlib.sha256()
         self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
 
     def write(self, block: Block) -> None:
         self.upload.write(self._compressor.compress(block.data))
+        self._sha256.update(block.data)
         self.length += len(block.data)
         self.rows += block.rows
         self.writer.count(block.rows)
@@ -99,5 +109,7 @@ class _Stream:
         self.upload.write(self._compressor.flush())
         self.upload.finish()
         name = self.upload.key.removeprefix(self.writer.prefix)
-        self.writer._remember(name, File(self.upload.size, self.upload.sha256, self.rows, self.length))
+        keys = None if self.keys is None else self.keys.described()
+        upload, data_sha256 = self.upload, self._sha256.hexdigest()
+        self.writer._remember(name, File(upload.size, upload.sha256, self.rows, self.length, data_sha256, keys))
         self.writer.put(f"{name}.idx", layout.index_of(self.length))

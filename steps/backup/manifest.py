@@ -21,12 +21,17 @@ class File:
         sha256: of the object's bytes, in hex.
         rows: of a chunk, None for other files.
         data_bytes: of a chunk before compression, None for other files.
+        data_sha256: of a chunk before compression, in hex; None for other files, and where nobody counted it.
+        keys: of a chunk: which rows it holds, in the primary key's order (:class:`steps.backup.dump_keys.Keys`). None
+            where the table has no primary key, or the chunk was written by another program.
     """
 
     size: int
     sha256: str
     rows: int | None = None
     data_bytes: int | None = None
+    data_sha256: str | None = None
+    keys: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class Manifest:
         tables: schema to table to number of rows.
         keyless: tables (``schema.table``) without a key: a group refuses their rows.
         files: file name to what it must be; every file of the backup but this one.
+        method: "tiphys", or "operator" where the operator's MySQL Shell wrote the dump; rows may then be unknown.
+        encryption: how the files are encrypted, None where they are not.
+        program: name and version of what wrote this file.
     """
 
     name: str
@@ -60,6 +68,9 @@ class Manifest:
     tables: dict[str, dict[str, int]]
     keyless: list[str] = field(default_factory=list)
     files: dict[str, File] = field(default_factory=dict)
+    method: str = "tiphys"
+    encryption: dict[str, Any] | None = None
+    program: str = ""
 
     @property
     def rows(self) -> int:
@@ -102,6 +113,9 @@ class Manifest:
                 "bytes": self.size,
                 "tables": self.tables,
                 "keyless": self.keyless,
+                "method": self.method,
+                "encryption": self.encryption,
+                "program": self.program,
                 "files": {name: _described(file) for name, file in sorted(self.files.items())},
             }
         )
@@ -121,7 +135,14 @@ class Manifest:
             )
         try:
             files = {
-                str(name): File(int(one["bytes"]), str(one["sha256"]), one.get("rows"), one.get("dataBytes"))
+                str(name): File(
+                    int(one["bytes"]),
+                    str(one["sha256"]),
+                    one.get("rows"),
+                    one.get("dataBytes"),
+                    one.get("dataSha256"),
+                    one.get("keys"),
+                )
                 for name, one in document["files"].items()
             }
             texts = ("name", "cluster", "namespace", "server", "pod", "begin", "end")
@@ -132,6 +153,9 @@ class Manifest:
                 tables={s: {t: int(n) for t, n in tables.items()} for s, tables in document["tables"].items()},
                 keyless=[str(table) for table in document["keyless"]],
                 files=files,
+                method=str(document.get("method") or "tiphys"),
+                encryption=document.get("encryption"),
+                program=str(document.get("program") or ""),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadLayout(f"{FILE} is damaged: {type(error).__name__} {error}. Take another backup.") from error
@@ -142,6 +166,10 @@ class Manifest:
 
 def _described(file: File) -> dict[str, Any]:
     described: dict[str, Any] = {"bytes": file.size, "sha256": file.sha256}
-    if file.rows is not None:
-        described |= {"rows": file.rows, "dataBytes": file.data_bytes}
-    return described
+    optional = {
+        "rows": file.rows,
+        "dataBytes": file.data_bytes,
+        "dataSha256": file.data_sha256,
+        "keys": file.keys,
+    }
+    return described | {name: value for name, value in optional.items() if value is not None}

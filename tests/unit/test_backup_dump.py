@@ -28,6 +28,7 @@ from steps.backup.dump_catalog import Selection
 from steps.backup.layout import prefix
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
+from steps.backup.reread import reread
 from steps.errors import StepError
 from steps.mysql.connection import query, quoted
 from steps.mysql.topology import judge, read_views
@@ -225,6 +226,33 @@ def test_every_file_is_what_the_manifest_says(shop: tuple[Manifest, dict[str, by
             assert (len(rows), rows.count(b"\n")) == (described.data_bytes, described.rows)
             assert files[f"{name}.idx"] == layout.index_of(len(rows))
     assert manifest.rows == 9100 and manifest.keyless == []
+
+
+def reread_all(connection: Any, manifest: Manifest, schema: str, names: dict[str, str]) -> dict[str, bool]:
+    """Return, by chunk, whether the rows on the server are those of the backup; `names` gives base name to table."""
+    same = {}
+    for name, file in manifest.files.items():
+        if (chunk := layout.chunk_of(name)) and file.keys is not None and chunk.base in names:
+            data = b"".join(reread(connection, schema, names[chunk.base], file))
+            same[name] = hashlib.sha256(data).hexdigest() == file.data_sha256
+    return same
+
+
+def test_the_rows_of_every_chunk_are_read_again(shop: tuple[Manifest, dict[str, bytes]], connection: Any) -> None:
+    manifest, _ = shop
+    names = {f"shop@{t}": t for t in SUMS} | {f"shop@code@p{part}": "code" for part in range(3)}
+    seen = reread_all(connection, manifest, "shop", names)
+    assert set(seen) == {name for name in manifest.files if name.endswith(".zst") and "log_unique" not in name}
+    assert all(seen.values())
+    query(connection, "UPDATE shop.customer SET balance = balance + 1 WHERE id = 700")
+    query(connection, "UPDATE shop.code SET v = v + 1 ORDER BY k LIMIT 1")
+    try:
+        changed = {name for name, same in reread_all(connection, manifest, "shop", names).items() if not same}
+    finally:
+        query(connection, "UPDATE shop.customer SET balance = balance - 1 WHERE id = 700")
+        query(connection, "UPDATE shop.code SET v = v - 1 ORDER BY k LIMIT 1")
+    assert len(changed) == 2 and "shop@customer@0.tsv.zst" in changed
+    assert {name.split("@")[1] for name in changed} == {"customer", "code"}
 
 
 def test_users_come_back(shop: tuple[Manifest, dict[str, bytes]], connection: Any) -> None:

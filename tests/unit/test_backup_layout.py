@@ -39,9 +39,12 @@ MANIFEST = Manifest(
     keyless=["s.u"],
     files={
         "@.json": File(10, "00"),
-        "s@t@0.tsv.zst": File(20, "01", 2, 40),
-        "s@t@@1.tsv.zst": File(12, "02", 1, 20),
+        "s@t@0.tsv.zst": File(20, "01", 2, 40, "ab", {"from": [1], "to": [-(2**63)]}),
+        "s@t@@1.tsv.zst": File(12, "02", 1, 20, None, {}),
     },
+    method="operator",
+    encryption={"scheme": "x"},
+    program="tiphys 0.1",
 )
 
 
@@ -108,6 +111,17 @@ def test_a_manifest_comes_back_the_same_and_knows_its_chunks() -> None:
         rest = {name: file for name, file in MANIFEST.files.items() if name != missing}
         with pytest.raises(BadLayout, match="s@t"):
             dataclasses.replace(MANIFEST, files=rest).chunks("s@t")
+
+
+def test_a_manifest_without_the_newer_fields_is_read() -> None:
+    document = json.loads(MANIFEST.dump())
+    for name in ("method", "encryption", "program"):
+        del document[name]
+    for file in document["files"].values():
+        file.pop("dataSha256", None), file.pop("keys", None)
+    read = Manifest.parse(json.dumps(document).encode())
+    assert (read.method, read.encryption, read.program) == ("tiphys", None, "")
+    assert read.files["s@t@0.tsv.zst"] == File(20, "01", 2, 40)
 
 
 @pytest.mark.parametrize("field", ["format", "files", "rows", "bytes", "gtidExecuted"])
