@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from steps.backup.objects import Bucket, told
-from steps.errors import StepError, Temporary
-from steps.log import log
-
-WAITS = (0.5, 1, 2, 4, 8)
-"""Seconds before each new try of a read; boto3 has tried several times by then."""
+from steps.backup.object_stream import ObjectStream
+from steps.backup.objects import Bucket
+from steps.errors import StepError
 
 
 class Stream(Protocol):
@@ -99,57 +95,6 @@ class S3Source:
     def open(self, name: str) -> Stream:
         """Open one object; a connection that breaks off is taken up again where it broke."""
         return ObjectStream(self.bucket, self.prefix + name)
-
-
-class ObjectStream:
-    """The bytes of one object, whatever happens to the connection; the object must stay the same meanwhile."""
-
-    def __init__(self, bucket: Bucket, key: str) -> None:
-        self.bucket, self.key = bucket, key
-        self.offset, self.size, self.etag = 0, -1, ""
-        self._body: Any = None
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes, nothing at the end.
-
-        Raises:
-            StepError: no such object, no right to read it, or it has been replaced while it was read.
-            Temporary: S3 does not deliver it, after several tries.
-        """
-        for wait in (*WAITS, None):
-            try:
-                with told(f"read {self.key} (at byte {self.offset})", self.bucket.name):
-                    return self._read(size)
-            except Temporary as error:
-                self.close()
-                if wait is None:
-                    raise
-                log("reading again", key=self.key, offset=self.offset, in_seconds=wait, reason=str(error))
-                time.sleep(wait)
-        raise AssertionError("the last attempt raises")
-
-    def _read(self, size: int) -> bytes:
-        if self.offset == self.size:
-            return b""
-        if self._body is None:
-            rest = {"Range": f"bytes={self.offset}-", "IfMatch": self.etag} if self.offset else {}
-            answer = self.bucket.client.get_object(Bucket=self.bucket.name, Key=self.key, **rest)
-            if not self.offset:
-                self.size, self.etag = int(answer["ContentLength"]), str(answer["ETag"])
-            self._body = answer["Body"]
-            if not self.size:
-                return b""
-        part: bytes = self._body.read(size)
-        if not part:
-            raise Temporary(f"{self.key} ended after {self.offset} of {self.size} bytes")
-        self.offset += len(part)
-        return part
-
-    def close(self) -> None:
-        """Let the connection go."""
-        if self._body is not None:
-            self._body.close()
-            self._body = None
 
 
 def missing(place: str, name: str) -> StepError:

@@ -11,10 +11,11 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from steps.backup import source as sources
+from steps.backup import s3_errors
 from steps.backup.load_plan import read_plan
+from steps.backup.object_stream import ObjectStream
 from steps.backup.objects import Bucket
-from steps.backup.source import ObjectStream, S3Source, read_all
+from steps.backup.source import S3Source, read_all
 from steps.errors import StepError, Temporary
 
 VECTOR = Path(__file__).parents[1] / "data" / "mysqlsh-dump"
@@ -85,7 +86,7 @@ class Breaking:
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(
     bucket: Bucket, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "WAITS", (0, 0))
+    monkeypatch.setattr(s3_errors, "WAITS", (0, 0))
     content = bytes(range(256)) * 40
     bucket.put("x", content)
     client = Breaking(bucket.client, kind)
@@ -97,7 +98,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(
 
 
 def test_an_object_that_changes_meanwhile_is_not_mixed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "WAITS", (0,))
+    monkeypatch.setattr(s3_errors, "WAITS", (0,))
     bucket.put("x", b"a" * 9000)
     stream = ObjectStream(Bucket(Breaking(bucket.client, "cut"), "sources"), "x")
     for _ in range(3):
@@ -108,7 +109,7 @@ def test_an_object_that_changes_meanwhile_is_not_mixed(bucket: Bucket, monkeypat
 
 
 def test_what_is_not_there_is_told_apart(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "WAITS", (0,))
+    monkeypatch.setattr(s3_errors, "WAITS", (0,))
     with pytest.raises(StepError, match="nothing") as caught:
         read_all(S3Source(bucket, "backups/nothing/"), "@.json")
     assert not isinstance(caught.value, Temporary)
