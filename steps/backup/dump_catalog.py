@@ -40,11 +40,13 @@ class Selection:
         include: empty for everything.
         exclude: wins over `include`.
         exclude_users: patterns of user names, beside those of the system.
+        system_schemas: that are never wanted.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     exclude_users: tuple[str, ...] = ()
+    system_schemas: tuple[str, ...] = SYSTEM_SCHEMAS
 
     def table(self, schema: str, table: str) -> bool:
         """Whether a table or view is wanted."""
@@ -117,7 +119,7 @@ class SchemaInfo:
 def read_catalog(connection: Any, selection: Selection) -> list[SchemaInfo]:
     """Read what is on the server and wanted, by name."""
     names = [str(row[0]) for row in query(connection, "SELECT schema_name FROM information_schema.schemata ORDER BY 1")]
-    wanted = [name for name in names if name.lower() not in SYSTEM_SCHEMAS and selection.schema(name)]
+    wanted = [name for name in names if name.lower() not in selection.system_schemas and selection.schema(name)]
     return [_schema(connection, name, selection) for name in wanted]
 
 

@@ -79,6 +79,19 @@ def write_backup(bucket: Bucket, moment: Snapshot, order: Order) -> Manifest:
     prefix = layout.prefix(order.name)
     if bucket.keys(prefix):
         raise Temporary(f"There is a backup {order.name} already, begun in this very second: try again.")
+    return write_dump(bucket, prefix, moment, order, sealed=True)
+
+
+def write_dump(bucket: Bucket, prefix: str, moment: Snapshot, order: Order, *, sealed: bool = False) -> Manifest:
+    """Write a dump below a prefix; errors as `write_backup`.
+
+    Args:
+        bucket: where to.
+        prefix: of its objects, with the slash; nothing is there yet.
+        moment: of the server.
+        order: what of it.
+        sealed: end with a `tiphys.json`. Without, it is as MySQL Shell leaves one.
+    """
     catalog = read_catalog(moment.control, order.selection)
     names = _base_names(catalog)
     data = sum(table.rows * table.row_bytes for schema in catalog for table in schema.tables)
@@ -94,7 +107,8 @@ def write_backup(bucket: Bucket, moment: Snapshot, order: Order) -> Manifest:
             moment.check()
             manifest = _manifest(writer, moment, order, catalog, names)
             _compare(bucket, prefix, manifest)
-            bucket.put(prefix + FILE, manifest.dump())
+            if sealed:
+                bucket.put(prefix + FILE, manifest.dump())
         except BaseException:
             log("backup given up", backup=order.name, files_removed=len(writer.files))
             for name in writer.files:
