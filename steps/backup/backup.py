@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import click
 from steps.backup.dump_catalog import Selection, enabled_events
 from steps.backup.dump_run import Order, write_backup
 from steps.backup.dump_snapshot import snapshot
+from steps.backup.encryption import Keyring
 from steps.backup.manifest import Manifest
 from steps.backup.objects import Bucket
 from steps.declare import option, parameter, step, target_options
@@ -52,13 +54,14 @@ def backup(namespace: str, cluster: str, include: str | None, exclude: str | Non
     Reads the ONLINE secondary with the least lag, or the primary where it is alone. The backup is a dump that MySQL
     Shell can load, with a tiphys.json written last that says what each file must be.
     """
+    keyring = Keyring.read(os.environ)
     kube = client.connect(namespace)
     credentials = root_credentials(kube, kube.cluster(cluster))
     topology = read_topology(kube, cluster, credentials=credentials)
     bucket = Bucket.from_environment(connections=parallel + 4)
     try:
         selection = Selection(_patterns(include), _patterns(exclude), (credentials.user,))
-        made, seconds = back_up(topology, credentials, bucket, namespace, selection, parallel=parallel)
+        made, seconds = back_up(topology, credentials, bucket, namespace, selection, parallel=parallel, keyring=keyring)
     finally:
         bucket.close()
     return BackedUp(made.name, made.rows, made.size, round(seconds, 3))
@@ -77,6 +80,7 @@ def back_up(
     *,
     parallel: int,
     bytes_per_chunk: int = BYTES_PER_CHUNK,
+    keyring: Keyring | None = None,
 ) -> tuple[Manifest, float]:
     """Back up a group whose topology is known; return the backup's manifest, and the seconds it took.
 
@@ -92,7 +96,7 @@ def back_up(
     source = choose(topology, queues)
     name = f"{topology.cluster}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     log("backup begun", backup=name, source=source.pod, role=source.role, behind=queues.get(source.id, 0))
-    order = Order(name, topology.cluster, namespace, source.pod, selection, events, bytes_per_chunk)
+    order = Order(name, topology.cluster, namespace, source.pod, selection, events, bytes_per_chunk, keyring=keyring)
     with snapshot(source.address, SERVER_PORT, credentials, parallel, what=source.pod) as moment:
         log("moment held", begin=moment.begin.isoformat(), gtid_executed=moment.gtid_executed)
         made = write_backup(bucket, moment, order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,8 +20,9 @@ from steps.backup.dump_keys import Keys
 from steps.backup.dump_rows import Block, Source, read_blocks, read_rows
 from steps.backup.dump_snapshot import Snapshot
 from steps.backup.dump_writer import Writer
+from steps.backup.encryption import Cipher, Keyring
 from steps.backup.layout import BaseNames, Chunk
-from steps.backup.manifest import FILE, Manifest
+from steps.backup.manifest import Manifest
 from steps.backup.objects import Bucket
 from steps.errors import StepError, Temporary
 from steps.log import log, progress
@@ -44,6 +44,7 @@ class Order:
         selection: what of it.
         enabled_events: events (schema, name) that are enabled on the primary.
         bytes_per_chunk: before compression, about.
+        keyring: to encrypt it with; None leaves it plain.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Order:
     selection: Selection
     enabled_events: frozenset[tuple[str, str]]
     bytes_per_chunk: int
+    dumper: str = f"tiphys {version('tiphys')}"
+    keyring: Keyring | None = None
 
 
 @dataclass(frozen=True)
@@ -101,19 +104,18 @@ def write_dump(bucket: Bucket, prefix: str, moment: Snapshot, order: Order, *, s
     total = sum(table.rows for schema in catalog for table in schema.tables)
     log("tables found", tables=sum(len(s.tables) for s in catalog), rows_about=total, chunks_about=len(tasks))
     with progress(f"backup {order.name}", total, "rows") as bar:
-        writer = Writer(bucket, prefix, bar.advance)
+        cipher = Cipher.new(order.keyring, order.name) if sealed and order.keyring else None
+        writer = Writer(bucket, prefix, bar.advance, cipher)
         try:
             _write_all(writer, moment, order, catalog, names, tasks)
             moment.check()
             manifest = _manifest(writer, moment, order, catalog, names)
             _compare(bucket, prefix, manifest)
             if sealed:
-                bucket.put(prefix + FILE, manifest.dump())
+                writer.end(manifest)
         except BaseException:
-            log("backup given up", backup=order.name, files_removed=len(writer.files))
-            for name in writer.files:
-                with suppress(StepError):
-                    bucket.delete(prefix + name)
+            log("backup given up", backup=order.name)
+            writer.give_up()
             raise
     return manifest
 
@@ -303,7 +305,7 @@ def _instance(
     plain = moment.version.split("-")[0]
     return layout.dumps(
         {
-            "dumper": f"tiphys {version('tiphys')} - for MySQL {plain}",
+            "dumper": f"{order.dumper} - for MySQL {plain}",
             "version": layout.VERSION,
             "origin": "dumpInstance",
             "options": {"bytesPerChunk": str(order.bytes_per_chunk), "threads": len(moment.readers)},
@@ -370,6 +372,7 @@ def _manifest(writer: Writer, moment: Snapshot, order: Order, catalog: list[Sche
         tables=rows,
         keyless=[f"{s.name}.{t.name}" for s in catalog for t in s.tables if not t.unique],
         files=dict(writer.files),
+        encryption=writer.cipher.description if writer.cipher else None,
         program=f"tiphys {version('tiphys')}",
     )
     for base in owner:

@@ -12,9 +12,13 @@ import zstandard
 from steps.backup import layout
 from steps.backup.dump_keys import Keys
 from steps.backup.dump_rows import Block
+from steps.backup.encryption import Cipher
 from steps.backup.layout import Chunk
-from steps.backup.manifest import File
-from steps.backup.objects import Bucket, Upload
+from steps.backup.manifest import FILE as MANIFEST
+from steps.backup.manifest import File, Manifest
+from steps.backup.objects import AlreadyThere, Bucket, Upload
+from steps.errors import StepError
+from steps.log import log
 
 LEVEL = 1
 """Compression level, as MySQL Shell's: higher ones cost more time than they save."""
@@ -23,17 +27,28 @@ LEVEL = 1
 class Writer:
     """Writes the files of one backup, from any thread, and remembers what each must be.
 
+    Args:
+        bucket: where to.
+        prefix: of its objects, with the slash.
+        advance: told of rows that were written.
+        cipher: encrypts every file; None writes them as they are.
+
     Attributes:
         files: file name to what was written, of all files that are whole.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, bucket: Bucket, prefix: str, advance: Callable[[int], None], cipher: Cipher | None = None
+    ) -> None:
         self.bucket, self.prefix, self.files = bucket, prefix, dict[str, File]()
-        self._advance = advance
+        self.cipher = cipher
+        self._advance, self._ending = advance, False
         self._lock = threading.Lock()
 
     def put(self, name: str, content: bytes) -> None:
         """Write a small file."""
+        if self.cipher:
+            content = self.cipher.seal(name, content)
         self.bucket.put(self.prefix + name, content)
         self._remember(name, File(len(content), hashlib.sha256(content).hexdigest()))
 
@@ -78,6 +93,44 @@ class Writer:
             stream.upload.abort()
             raise
 
+    def upload(self, name: str) -> Upload:
+        """Return an upload of one file, whose name may change until its first part is sent."""
+        cipher = self.cipher
+        sealer = (lambda key: cipher.sealer(key.removeprefix(self.prefix))) if cipher else None
+        return Upload(self.bucket, self.prefix + name, sealer)
+
+    def end(self, manifest: Manifest) -> None:
+        """Write ``tiphys.json``: from now on the backup exists.
+
+        Raises:
+            AlreadyThere: there is another one.
+        """
+        content = manifest.dump()
+        if self.cipher:
+            content = self.cipher.seal_manifest(content)
+        self._ending = True
+        try:
+            self.bucket.put_new(self.prefix + MANIFEST, content)
+        except AlreadyThere:
+            self._ending = False
+            raise
+
+    def give_up(self) -> None:
+        """Delete what was written; where S3 does not let us, it stays, and is no backup without its ``tiphys.json``.
+
+        An end mark whose answer was lost may have been written all the same, so it goes first: as long as it cannot
+        be deleted, the backup may be whole, and its files stay.
+        """
+        names = [MANIFEST] * self._ending + list(self.files)
+        for done, name in enumerate(names):
+            try:
+                self.bucket.delete(self.prefix + name)
+            except StepError as error:
+                # The others would fail as slowly as this one.
+                log("files left behind", prefix=self.prefix, files=len(names) - done, reason=str(error))
+                return
+        log("files removed", prefix=self.prefix, files=len(names))
+
     def count(self, rows: int) -> None:
         """Tell the progress of rows that are on their way."""
         with self._lock:
@@ -91,7 +144,7 @@ class Writer:
 class _Stream:
     def __init__(self, writer: Writer, chunk: Chunk, keys: Keys | None = None) -> None:
         self.writer, self.keys = writer, keys
-        self.upload = Upload(writer.bucket, writer.prefix + chunk.file)
+        self.upload = writer.upload(chunk.file)
         self.length = self.rows = 0
         self._sha256 = hashlib.sha256()
         self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()

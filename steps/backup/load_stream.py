@@ -9,6 +9,7 @@ from typing import IO, Protocol, cast
 
 import zstandard
 
+from steps.backup.encryption import Undecipherable
 from steps.backup.load_plan import ChunkFile
 from steps.backup.source import Stream
 from steps.errors import StepError
@@ -67,6 +68,8 @@ class ChunkRows:
         """
         try:
             part: bytes = self._rows.read(size)
+        except Undecipherable as error:
+            raise DamagedChunk(str(error)) from error
         except zstandard.ZstdError as error:
             raise DamagedChunk(f"{self.chunk.file} cannot be decompressed: {error}. Take another backup.") from error
         self.offset += len(part)
