@@ -25,5 +25,5 @@ def build() -> WorkflowTemplate:
         description=DESCRIPTION,
         parameters=workflow_parameters([backup]),
     ) as template:
-        container(backup, s3=True)
+        container(backup, s3=True, backup_key=True)
     return template

@@ -26,6 +26,7 @@ from hera.workflows.models import (
 )
 from hera.workflows.models import Parameter as ParameterModel
 
+from steps.backup import encryption, s3_settings
 from steps.declare import INPUTS, OUTPUTS, StepCommand
 from steps.parameters import Parameter as StepParameter
 
@@ -42,21 +43,16 @@ Error is a pod that was deleted or could not start. Every step can be run again:
 ONLY_TEMPORARY = "asInt(lastRetry.exitCode) == 75"
 """For steps that must not start again after their pod was lost, such as the one that injects a fault."""
 
-S3_VARIABLES = {
-    "S3_ENDPOINT": "endpoint",
-    "S3_REGION": "region",
-    "S3_BUCKET": "bucket",
-    "AWS_ACCESS_KEY_ID": "accessKey",
-    "AWS_SECRET_ACCESS_KEY": "secretKey",
-}
-"""Environment variables of steps that talk to S3 themselves, and their keys in the Secret ``tiphys-s3``."""
-
-
 _VARIABLES = {"namespace": "namespace", "workflow": "name"}
 
 
 def container(
-    command: StepCommand, *, retry_when: str | None = WORTH_A_RETRY, timeout: str | None = None, s3: bool = False
+    command: StepCommand,
+    *,
+    retry_when: str | None = WORTH_A_RETRY,
+    timeout: str | None = None,
+    s3: bool = False,
+    backup_key: bool = False,
 ) -> Container:
     """Return the container template of a step: inputs, arguments and outputs come from the command.
 
@@ -64,7 +60,8 @@ def container(
         command: the step.
         retry_when: expression under which Argo tries again, at most three times; None never does.
         timeout: as Argo writes it ("30m"), or None for no limit.
-        s3: whether the step talks to S3 itself and so needs the credentials.
+        s3: whether the step talks to S3 itself and so needs the settings and credentials.
+        backup_key: whether it reads or writes what is in backups, and so needs the key to it, where there is one.
     """
     name = str(command.name)
     arguments = [f"--{p.name}={{{{inputs.parameters.{p.name}}}}}" for p in command.parameters]
@@ -72,9 +69,10 @@ def container(
     environment = [EnvVar(name="TIPHYS_WORKFLOW", value="{{workflow.name}}")]
     if s3:
         environment += [
-            EnvVar(name=variable, value_from=EnvVarSource(secret_key_ref=SecretKeySelector(name="tiphys-s3", key=key)))
-            for variable, key in S3_VARIABLES.items()
+            _variable(each.name, each.origin, each.key, needed=each.needed) for each in s3_settings.VARIABLES
         ]
+    if backup_key:
+        environment += [_variable(name, encryption.SECRET, key) for name, key in encryption.VARIABLES.items()]
     retry = None
     if retry_when is not None:
         backoff = Backoff(duration="2s", factor=IntOrString(root="2"), max_duration="2m")
@@ -94,6 +92,16 @@ def container(
         outputs=[*_output_parameters(command), *_output_artifacts(command)],
         security_context=SecurityContext(run_as_non_root=True, allow_privilege_escalation=False),
     )
+
+
+def _variable(name: str, origin: str, key: str, *, needed: bool = False) -> EnvVar:
+    """Return a variable from a key of the pack's ConfigMap, or else of a Secret; it stays unset where that lacks it."""
+    optional = None if needed else True
+    if origin == s3_settings.CONFIG_MAP:
+        selector = ConfigMapKeySelector(name=origin, key=key, optional=optional)
+        return EnvVar(name=name, value_from=EnvVarSource(config_map_key_ref=selector))
+    secret = SecretKeySelector(name=origin, key=key, optional=optional)
+    return EnvVar(name=name, value_from=EnvVarSource(secret_key_ref=secret))
 
 
 def artifact_name(file: str) -> str:

@@ -1,28 +1,39 @@
-"""Restores a backup from S3 into a cluster."""
+"""Restores a backup from S3 into a cluster, which it deploys first where that is asked for."""
 
 from __future__ import annotations
 
-from hera.workflows import WorkflowTemplate
+from hera.workflows import Steps, WorkflowTemplate
 
 from steps.backup.restore import restore
-from workflows.pack import container, runbook, workflow_parameters
+from steps.mysql.deploy_cluster import deploy_cluster
+from workflows.pack import call, container, runbook, workflow_parameters
 
 DESCRIPTION = """\
-Restores a backup from S3 into an empty cluster, or chosen schemas of it into a cluster that does not have them: tables,
-rows, views, routines, triggers, events, and the accounts that are missing.
+Restores a backup from S3 into an empty cluster, into a new one (`create`: deployed first, with the options of *Deploy
+cluster*), or chosen schemas and tables of it into a live one: tables, rows, views, routines, triggers, events, and,
+with the whole backup, the accounts that are missing.
 
 Rows stream from S3 straight to the primary, in parallel, and are checked on their way: every file's SHA-256, every
 table's number of rows. A restore that broke off goes on where it stopped and loads nothing twice. It never overwrites:
-where a schema is there already, it says so and changes nothing.
+what is there already is a reason to refuse, or with `replace` is moved aside first, into schemas named
+`SCHEMA__before_ID`, and put back where the restore fails.
 
 Also reads dumps that MySQL Shell or a MySQLBackup of Oracle's operator wrote into a folder below `backups/`.
 """
 
 
 def build() -> WorkflowTemplate:
-    """Return the template."""
+    """Return the template: deploy-cluster where it is asked for, then restore."""
     with runbook(
-        "restore", title="Restore a backup", description=DESCRIPTION, parameters=workflow_parameters([restore])
+        "restore",
+        title="Restore a backup",
+        description=DESCRIPTION,
+        parameters=workflow_parameters([restore, deploy_cluster]),
     ) as template:
-        container(restore, s3=True)
+        deploying = container(deploy_cluster)
+        restoring = container(restore, s3=True)
+        restoring.name = "restore-backup"
+        with Steps(name="restore"):
+            call(deploy_cluster, deploying, when="{{workflow.parameters.create}} == true")
+            call(restore, restoring)
     return template

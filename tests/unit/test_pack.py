@@ -6,10 +6,14 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 from hera.workflows import Steps
 
+from steps.backup import s3_settings
 from steps.declare import StepCommand, artifact, input_file, option, parameter, step, target_options
 from workflows.pack import IMAGE, call, container, runbook, workflow_parameters
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,23 @@ def test_no_secret_is_a_plain_value(template: dict[str, Any]) -> None:
     env = {e["name"]: e for e in template["spec"]["templates"][0]["container"]["env"]}
     assert env["AWS_SECRET_ACCESS_KEY"] == {
         "name": "AWS_SECRET_ACCESS_KEY",
-        "valueFrom": {"secretKeyRef": {"name": "tiphys-s3", "key": "secretKey"}},
+        "valueFrom": {"secretKeyRef": {"name": "tiphys-s3", "key": "secretKey", "optional": True}},
     }
+    assert env["S3_BUCKET"]["valueFrom"]["secretKeyRef"] == {"name": "tiphys-s3", "key": "bucket"}, "it is needed"
+    settings = yaml.safe_load((MANIFESTS / "base" / "settings.yaml").read_text())
+    for variable in s3_settings.VARIABLES:
+        (kind,) = env[variable.name]["valueFrom"]
+        assert (kind == "configMapKeyRef") == (variable.key in settings["data"]), variable
+
+
+def test_the_backups_key_goes_to_steps_that_ask_for_it(template: dict[str, Any]) -> None:
+    assert "TIPHYS_BACKUP_KEY" not in {e["name"] for e in template["spec"]["templates"][0]["container"]["env"]}
+    for name in ("backup", "restore"):
+        made = yaml.safe_load((MANIFESTS / "base" / "workflows" / f"{name}.yaml").read_text())
+        env = {e["name"]: e.get("valueFrom") for e in made["spec"]["templates"][0]["container"]["env"]}
+        assert env["TIPHYS_BACKUP_KEY"] == {
+            "secretKeyRef": {"name": "tiphys-backup-key", "key": "key", "optional": True}
+        }
 
 
 def test_outputs_and_artifacts(template: dict[str, Any]) -> None:
