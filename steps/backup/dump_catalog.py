@@ -18,7 +18,9 @@ SYSTEM_SCHEMAS = (
     "ndbinfo",
     "performance_schema",
     "sys",
+    "tiphys",
 )
+"""Schemas of the server, the operator and this program: every cluster has its own, and a restore leaves them out."""
 SYSTEM_USERS = (
     "mysql.*",
     "mysql_innodb_cluster_*",

@@ -76,10 +76,11 @@ def escape(name: str) -> str:
 
 
 class BaseNames:
-    """Hands out base names: escaped, no longer than LONGEST bytes, none given twice."""
+    """Hands out base names: escaped, no longer than LONGEST bytes, none given twice, none that of our own file."""
 
     def __init__(self) -> None:
-        self._given: set[str] = set()
+        # A schema of this name would have its description in tiphys.json.
+        self._given: set[str] = {"tiphys"}
         self._cut = 0
 
     def of(self, *names: str) -> str:

@@ -63,6 +63,12 @@ def test_base_names_are_short_and_given_once() -> None:
     assert names.of("Shop") == "Shop" and names.of("shop").lower() != "shop"
 
 
+def test_no_base_name_leads_to_our_own_files_name() -> None:
+    names = BaseNames()
+    assert "tiphys" not in {names.of("tiphys").lower(), names.of("Tiphys").lower()}
+    assert names.of("tiphys", "restores") == "tiphys@restores"
+
+
 @pytest.mark.parametrize(
     ("file", "chunk"),
     [
