@@ -40,6 +40,8 @@ def make_tables(connection: Any, plan: Plan, *, invisible_key: bool) -> None:
 def make_objects(connection: Any, plan: Plan) -> None:
     """Make what comes after the rows; what is there already is made anew."""
     for schema in plan.schemas:
+        if schema.partial:
+            continue
         query(connection, f"USE {quoted(schema.name)}")
         run(connection, f"routines of {schema.name}", (s for s in statements(schema.ddl) if s.kind != "event"))
     # A view may use another one, of any schema: place-holders first.
@@ -57,6 +59,8 @@ def make_objects(connection: Any, plan: Plan) -> None:
 def make_events(connection: Any, plan: Plan) -> None:
     """Make the events: the very last, since an event begins to work at once."""
     for schema in plan.schemas:
+        if schema.partial:
+            continue
         query(connection, f"USE {quoted(schema.name)}")
         kept = (s for s in statements(schema.ddl) if s.kind not in ("function", "procedure"))
         run(connection, f"events of {schema.name}", kept)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from steps.backup import layout
 from steps.backup.ddl import TableShape, create_table, table_shape
 from steps.backup.layout import BadLayout
+from steps.backup.load_scope import Scope
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import File, Manifest
 from steps.backup.source import Source, missing, read_all
@@ -71,12 +72,13 @@ class ViewPlan:
 
 @dataclass(frozen=True)
 class SchemaPlan:
-    """One schema."""
+    """One schema, or (`partial`) only chosen tables of it: then without its views, routines and events."""
 
     name: str
     ddl: str
     tables: tuple[TablePlan, ...]
     views: tuple[ViewPlan, ...]
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Plan:
         place: where it lies.
         fingerprint: SHA-256 of ``@.json``: another dump under the same name has another one.
         instance: ``@.json``.
-        whole: whether no schema was left out on demand.
+        whole: whether nothing was left out on demand.
         schemas: what is loaded.
         before: SQL to run first.
         after: SQL to run last.
@@ -102,6 +104,14 @@ class Plan:
     before: str
     after: str
     users: str
+
+    @property
+    def scope(self) -> Scope:
+        """What is made on the cluster."""
+        return Scope(
+            frozenset(schema.name for schema in self.schemas if not schema.partial),
+            frozenset((s.name, table.meta.table) for s in self.schemas if s.partial for table in s.tables),
+        )
 
     @property
     def tables(self) -> list[TablePlan]:
@@ -123,6 +133,7 @@ class _Reader:
             what = "no backup at all" if not self.sizes else f"no {layout.INSTANCE}: it is not a dump, or not whole"
             raise BadLayout(f"{source.place} has {what}. Name a backup that exists.")
         self.manifest = Manifest.parse(read_all(source, MANIFEST)) if MANIFEST in self.sizes else None
+        self.encrypted = bool(self.manifest and self.manifest.encryption)
         if self.manifest is None and layout.DONE not in self.sizes:
             raise BadLayout(
                 f"{source.place} has neither {MANIFEST} nor {layout.DONE}: the backup was never finished. Take another."
@@ -151,7 +162,8 @@ class _Reader:
             raise BadLayout(
                 f"{self.source.place} has a file {name} that {MANIFEST} does not name. Take another backup."
             )
-        if expected and hashlib.sha256(content).hexdigest() != expected.sha256:
+        # Of an encrypted file, the hash is that of what is stored; its own tags were checked as it was read.
+        if expected and not self.encrypted and hashlib.sha256(content).hexdigest() != expected.sha256:
             raise BadLayout(f"{name} is not what was written (its SHA-256 differs): the backup is damaged.")
         return content
 
@@ -167,17 +179,20 @@ class _Reader:
         return self.text(name) if name in self.sizes else ""
 
 
-def read_plan(source: Source, only: Sequence[str] = (), *, users: bool = True) -> Plan:
+def read_plan(
+    source: Source, only: Sequence[str] = (), tables: Sequence[tuple[str, str]] = (), *, users: bool = True
+) -> Plan:
     """Read a dump's metadata, and check that all of its files are there and as long as they should be.
 
     Args:
         source: the dump.
-        only: schemas to load; all where empty.
-        users: whether accounts and grants are loaded; never with chosen schemas.
+        only: schemas to load; all where this and `tables` are empty.
+        tables: single tables to load (schema, table), without the rest of their schemas.
+        users: whether accounts and grants are loaded; never with chosen schemas or tables.
 
     Raises:
         BadLayout: the dump is damaged, incomplete, or of a newer version.
-        BadParameters: a schema of `only` is not in it.
+        BadParameters: a schema of `only` or a table of `tables` is not in it.
     """
     reader = _Reader(source)
     fingerprint = hashlib.sha256(read_all(source, layout.INSTANCE)).hexdigest()
@@ -187,22 +202,24 @@ def read_plan(source: Source, only: Sequence[str] = (), *, users: bool = True) -
             f"{source.place} has version {instance.version} of the dump format, this program reads up to "
             f"{layout.VERSION}: use the program that wrote it, or a newer one of this."
         )
-    if unknown := sorted(set(only) - set(instance.schemas)):
+    loadable = [name for name in instance.schemas if name not in SKIPPED]
+    if unknown := sorted({*only, *(schema for schema, _ in tables)} - set(loadable)):
         raise BadParameters(
-            f"The backup has no schema {', '.join(unknown)}; it has {', '.join(sorted(instance.schemas)) or 'none'}"
+            f"The backup has no schema {', '.join(unknown)} to restore; it has {', '.join(sorted(loadable)) or 'none'}"
         )
-    names = [name for name in instance.schemas if name not in SKIPPED and (not only or name in only)]
+    chosen = {schema: frozenset(t for s, t in tables if s == schema) for schema, _ in tables if schema not in only}
+    names = [name for name in loadable if name in only or name in chosen or not (only or chosen)]
     with ThreadPoolExecutor(READERS) as pool:
-        schemas = tuple(_schema(reader, pool, name, instance.basenames) for name in names)
+        schemas = tuple(_schema(reader, pool, name, instance.basenames, chosen.get(name)) for name in names)
     return Plan(
         place=source.place,
         fingerprint=fingerprint,
         instance=instance,
-        whole=not only,
+        whole=not only and not tables,
         schemas=schemas,
         before=reader.text_if_there(layout.INSTANCE_SQL),
         after=reader.text_if_there(layout.POST_SQL),
-        users=reader.text_if_there(layout.USERS_SQL) if users and not only else "",
+        users=reader.text_if_there(layout.USERS_SQL) if users and not only and not tables else "",
     )
 
 
@@ -213,14 +230,26 @@ def _version(text: str) -> tuple[int, ...]:
         raise BadLayout(f"{layout.INSTANCE} names the version {text!r}, which is no version") from None
 
 
-def _schema(reader: _Reader, pool: ThreadPoolExecutor, name: str, basenames: Mapping[str, str]) -> SchemaPlan:
+def _schema(
+    reader: _Reader, pool: ThreadPoolExecutor, name: str, basenames: Mapping[str, str], chosen: frozenset[str] | None
+) -> SchemaPlan:
     base = basenames.get(name, layout.escape(name))
     about = layout.Schema.parse(f"{base}.json", reader.read(f"{base}.json"))
+    if chosen is not None and (unknown := sorted(chosen - set(about.tables))):
+        of_views = [each for each in unknown if each in about.views]
+        raise BadParameters(
+            f"The backup has no table {', '.join(f'{name}.{each}' for each in unknown)}"
+            + (f" ({', '.join(of_views)}: a view; views come with their whole schema)" if of_views else "")
+            + f"; schema {name} has {', '.join(sorted(about.tables)[:50]) or 'none'}"
+        )
 
     def base_of(item: str) -> str:
         return about.basenames.get(item, f"{base}@{layout.escape(item)}")
 
-    tables = pool.map(lambda table: _table(reader, table, base_of(table)), about.tables)
+    wanted = [table for table in about.tables if chosen is None or table in chosen]
+    tables = pool.map(lambda table: _table(reader, table, base_of(table)), wanted)
+    if chosen is not None:
+        return SchemaPlan(name, reader.text(f"{base}.sql"), tuple(tables), (), partial=True)
     views = pool.map(
         lambda view: ViewPlan(
             f"{name}.{view}", reader.text(f"{base_of(view)}.pre.sql"), reader.text(f"{base_of(view)}.sql")
@@ -264,7 +293,8 @@ def _chunk(reader: _Reader, meta: layout.Table, file: str) -> ChunkFile:
     if reader.manifest is not None:
         if expected is None or expected.data_bytes is None:
             raise BadLayout(f"{MANIFEST} does not say what {file} holds: the backup is damaged. Take another one.")
-        return ChunkFile(file, meta.schema, meta.table, expected.data_bytes, expected.rows, expected.sha256)
+        sha256 = None if reader.encrypted else expected.sha256
+        return ChunkFile(file, meta.schema, meta.table, expected.data_bytes, expected.rows, sha256)
     length = reader.done.chunk_bytes.get(file) if reader.done else None
     if length is None:
         length = int.from_bytes(reader.read(f"{file}.idx"), "big")

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from steps.backup.load_plan import ChunkFile, Plan
+from steps.backup.load_scope import Existing, Scope
 from steps.errors import Refused, StepError
 from steps.mysql.connection import query
 
 SCHEMA = "tiphys"
 """Schema of the two tables; drills keep their ledger there, and drop the schema only when nothing else is in it."""
 
-PHASES = ("tables", "rows", "objects", "done")
-"""Making schemas and tables; loading rows; making views, routines, triggers, events and grants; whole."""
+PHASES = ("aside", "tables", "rows", "objects", "done")
+"""Moving aside what is replaced; making schemas and tables; loading rows; making views, routines, triggers, events and
+grants; whole."""
+
+RETREAT, UNDONE = "retreat", "undone"
+"""Phases of a restore that failed: what it had moved aside is being put back; all of that is back."""
+
+OVER = ("done", UNDONE)
 
 DAMAGED = "damaged"
 """Phase of a restore in which rows were committed that later turned out to be wrong."""
@@ -33,11 +40,14 @@ _TABLES = (
         backup VARCHAR(500) NOT NULL,
         fingerprint CHAR(64) CHARACTER SET ascii NOT NULL,
         names JSON NOT NULL COMMENT 'schemas that it loads',
+        tables JSON NOT NULL COMMENT 'single tables that it loads, as [schema, table]',
         invisible_key BOOL NOT NULL,
         accounts JSON NULL COMMENT 'accounts that were missing when it began',
         phase VARCHAR(20) NOT NULL,
         workflow VARCHAR(255) NOT NULL,
         local_infile VARCHAR(36) NULL COMMENT 'server on which it was switched on for the load',
+        gtids VARCHAR(20) NOT NULL COMMENT 'whether the cluster takes over the GTIDs of the backup',
+        failure TEXT NULL COMMENT 'why what was moved aside is put back',
         started TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
         finished TIMESTAMP(3) NULL)""",
     f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.restore_chunks (
@@ -47,6 +57,15 @@ _TABLES = (
         loaded_rows BIGINT UNSIGNED NOT NULL DEFAULT 0,
         done BOOL NOT NULL DEFAULT FALSE,
         PRIMARY KEY (restore_id, file))""",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.restore_aside (
+        restore_id CHAR(32) CHARACTER SET ascii,
+        number INT,
+        kind VARCHAR(20) NOT NULL,
+        schema_name VARCHAR(64) NOT NULL,
+        name VARCHAR(64) NOT NULL,
+        away LONGTEXT NOT NULL COMMENT 'what moves or drops it',
+        back LONGTEXT NOT NULL COMMENT 'what brings it back',
+        PRIMARY KEY (restore_id, number))""",
 )
 
 
@@ -58,22 +77,26 @@ class Restore:
         id: made up at its start.
         backup: where the dump lies.
         fingerprint: of the dump.
-        schemas: that it loads.
+        scope: what it loads.
         invisible_key: whether tables without a key get one.
         accounts: that were missing at the start, None where accounts were not looked at yet.
         phase: one of PHASES, or DAMAGED.
         workflow: that began it.
+        gtids: "wanted" where the cluster is to take over the backup's GTIDs, else what came of it.
+        failure: why it is being undone.
         seconds: since it began, by the server's clock; until its end once it is done.
     """
 
     id: str
     backup: str
     fingerprint: str
-    schemas: list[str]
+    scope: Scope
     invisible_key: bool
     accounts: list[str] | None
     phase: str
     workflow: str
+    gtids: str = ""
+    failure: str = ""
     seconds: float = field(default=0.0)
 
 
@@ -88,7 +111,7 @@ def restores(connection: Any) -> list[Restore]:
         return []
     rows = query(
         connection,
-        "SELECT id, backup, fingerprint, names, invisible_key, accounts, phase, workflow,"
+        "SELECT id, backup, fingerprint, names, tables, invisible_key, accounts, phase, workflow, gtids, failure,"
         " TIMESTAMPDIFF(MICROSECOND, started, COALESCE(finished, CURRENT_TIMESTAMP(3))) / 1000000"
         f" FROM {SCHEMA}.restores ORDER BY started DESC, id",
     )
@@ -97,85 +120,134 @@ def restores(connection: Any) -> list[Restore]:
             id=str(row[0]),
             backup=str(row[1]),
             fingerprint=str(row[2]),
-            schemas=[str(name) for name in json.loads(row[3])],
-            invisible_key=bool(row[4]),
-            accounts=None if row[5] is None else [str(name) for name in json.loads(row[5])],
-            phase=str(row[6]),
-            workflow=str(row[7]),
-            seconds=float(row[8]),
+            scope=Scope(frozenset(json.loads(row[3])), frozenset((s, t) for s, t in json.loads(row[4]))),
+            invisible_key=bool(row[5]),
+            accounts=None if row[6] is None else [str(name) for name in json.loads(row[6])],
+            phase=str(row[7]),
+            workflow=str(row[8]),
+            gtids=str(row[9]),
+            failure=str(row[10] or ""),
+            seconds=float(row[11]),
         )
         for row in rows
     ]
 
 
-def decide(found: list[Restore], existing: set[str], plan: Plan, workflow: str, invisible_key: bool) -> Restore | None:
+def decide(
+    found: list[Restore], there: Existing, plan: Plan, workflow: str, invisible_key: bool, replace: bool = False
+) -> Restore | None:
     """Return the restore to go on with (or that is done already, by this same run); None where a new one begins.
 
     Args:
         found: restores that the cluster knows of, the newest first.
-        existing: the cluster's schemas.
+        there: the cluster's schemas and tables.
         plan: what is to be loaded.
         workflow: this run's name; empty by hand.
         invisible_key: whether tables without a key are to get one.
+        replace: whether what is there may be moved aside.
 
     Raises:
-        Refused: schemas are in the way, whole or half-restored.
+        Refused: schemas or tables are in the way, whole or half-restored.
     """
-    wanted = [schema.name for schema in plan.schemas]
-    in_the_way = sorted(set(wanted) & existing)
-    mine = [r for r in found if r.fingerprint == plan.fingerprint and sorted(r.schemas) == sorted(wanted)]
+    wanted = plan.scope
+    in_the_way = wanted.in_the_way(there)
+    mine = [r for r in found if r.fingerprint == plan.fingerprint and r.scope == wanted]
     if mine and workflow and mine[0].workflow == workflow and mine[0].phase == "done":
         return mine[0]
-    # A half-restored schema that somebody has dropped is nobody's any more.
     for other in found:
-        if other.phase == "done" or not set(other.schemas) & existing & set(wanted):
+        if other.phase in OVER or not other.scope.overlaps(wanted):
             continue
-        drop = f"drop the schemas {', '.join(sorted(set(other.schemas) & existing))} and run the restore again"
+        left = other.scope.in_the_way(there)
+        if other.phase == RETREAT and other in mine:
+            return other
+        # What somebody has dropped half-restored is nobody's any more; but what was moved aside waits.
+        if not left and other.phase not in ("aside", RETREAT):
+            continue
+        drop = f"drop {', '.join(left)} and run the restore again" if left else "run it again"
         if other.phase == DAMAGED:
             raise Refused(f"The restore of {other.backup} that began here loaded damaged rows: {drop}.")
         if other not in mine or other.invisible_key != invisible_key:
             raise Refused(
-                f"A restore of {other.backup} with other parameters began here and is not finished (phase "
-                f"{other.phase}): run that one to its end, or {drop}."
+                f"A restore of {other.backup} ({other.scope}) with other parameters began here and is not finished "
+                f"(phase {other.phase}): run that one to its end, or {drop}."
             )
         return other
-    if in_the_way:
+    if in_the_way and not replace:
         raise Refused(
-            f"The cluster has the schema{'s' * (len(in_the_way) > 1)} {', '.join(in_the_way)} already: nothing was "
-            "changed. Restore into an empty cluster, name other schemas (schemas=a,b), or drop them first."
+            f"The cluster has {', '.join(in_the_way[:20])} already: nothing was changed. Restore into an empty "
+            "cluster, name other schemas or tables (schemas=a,b tables=c.d), or set replace=true, which moves what is "
+            "there aside first."
         )
     return None
 
 
-def begin(connection: Any, plan: Plan, workflow: str, invisible_key: bool, accounts: list[str] | None) -> Restore:
-    """Note a new restore and its chunks, before anything else is changed."""
-    for statement in _TABLES:
-        query(connection, statement)
-    names = [schema.name for schema in plan.schemas]
-    made = Restore(uuid.uuid4().hex, plan.place, plan.fingerprint, names, invisible_key, accounts, PHASES[0], workflow)
+def begin(
+    connection: Any,
+    plan: Plan,
+    workflow: str,
+    invisible_key: bool,
+    accounts: list[str] | None,
+    *,
+    gtids: str = "",
+    aside: Iterable[Sequence[str]] = (),
+    restore_id: str = "",
+) -> Restore:
+    """Note a new restore, its chunks and what it moves aside, before anything else is changed.
+
+    Args:
+        connection: to the primary.
+        plan: the dump.
+        workflow: this run's name.
+        invisible_key: whether tables without a key get one.
+        accounts: that are missing now.
+        gtids: "wanted" where the cluster takes over the backup's GTIDs.
+        aside: kind, schema, name, away and back of each thing that is in the way (`load_aside.Move`).
+        restore_id: made up here where empty.
+    """
+    prepare(connection)
+    moves = [tuple(move) for move in aside]
+    made = Restore(
+        restore_id or uuid.uuid4().hex,
+        plan.place,
+        plan.fingerprint,
+        plan.scope,
+        invisible_key,
+        accounts,
+        PHASES[0 if moves else 1],
+        workflow,
+        gtids,
+    )
+    forgotten = [each.id for each in restores(connection) if each.phase not in OVER and each.scope.overlaps(made.scope)]
     query(connection, "START TRANSACTION")
     # Restores whose schemas were dropped half-way end here; their chunks are of no more use.
-    query(
-        connection,
-        f"DELETE FROM {SCHEMA}.restores WHERE phase <> 'done' AND JSON_OVERLAPS(names, CAST(%s AS JSON))",
-        [json.dumps(names)],
-    )
+    for each in forgotten:
+        query(connection, f"DELETE FROM {SCHEMA}.restores WHERE id = %s", [each])
     query(connection, f"DELETE FROM {SCHEMA}.restore_chunks WHERE restore_id NOT IN (SELECT id FROM {SCHEMA}.restores)")
     query(
         connection,
-        f"INSERT INTO {SCHEMA}.restores (id, backup, fingerprint, names, invisible_key, accounts, phase, workflow)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        f"INSERT INTO {SCHEMA}.restores"
+        " (id, backup, fingerprint, names, tables, invisible_key, accounts, phase, workflow, gtids)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [
             made.id,
             made.backup,
             made.fingerprint,
-            json.dumps(names),
+            json.dumps(sorted(made.scope.schemas)),
+            json.dumps(sorted(made.scope.tables)),
             invisible_key,
             None if accounts is None else json.dumps(accounts),
             made.phase,
             workflow,
+            gtids,
         ],
     )
+    for number, move in enumerate(moves):
+        query(
+            connection,
+            f"INSERT INTO {SCHEMA}.restore_aside (restore_id, number, kind, schema_name, name, away, back)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [made.id, number, *move],
+        )
     files = [chunk.file for chunk in plan.chunks]
     for start in range(0, len(files), 1000):
         part = files[start : start + 1000]
@@ -186,9 +258,21 @@ def begin(connection: Any, plan: Plan, workflow: str, invisible_key: bool, accou
     return made
 
 
+def prepare(connection: Any) -> None:
+    """Make the state's tables where they are missing."""
+    for statement in _TABLES:
+        query(connection, statement)
+
+
+def note(connection: Any, restore: Restore, column: str, value: str) -> None:
+    """Note what came of a part of a restore (`column`: gtids or failure)."""
+    query(connection, f"UPDATE {SCHEMA}.restores SET {column} = %s WHERE id = %s", [value, restore.id])
+    setattr(restore, column, value)
+
+
 def enter(connection: Any, restore: Restore, phase: str) -> None:
     """Note that a restore has come to a phase."""
-    ended = ", finished = CURRENT_TIMESTAMP(3)" if phase == "done" else ""
+    ended = ", finished = CURRENT_TIMESTAMP(3)" if phase in OVER else ""
     query(connection, f"UPDATE {SCHEMA}.restores SET phase = %s{ended} WHERE id = %s", [phase, restore.id])
     restore.phase = phase
 
