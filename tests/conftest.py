@@ -1,14 +1,52 @@
-"""What the tests of every room share: versitygw, built once in the background where this machine has none."""
+"""What the tests of every room share: bounds, an orderly end, and versitygw where this machine has none."""
 
 import asyncio
+import functools
+import inspect
+import signal
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from tiphys.local.s3 import build, programs
 
+ASYNC_SECONDS = 200.0
+"""Below pytest's own `timeout`, whose alarm can show only that the loop waits, and not which line for what."""
+
 _building: dict[str, Future[Path]] = {}
+
+
+def pytest_configure() -> None:
+    """End at SIGTERM as at Ctrl-C, so that fixtures stop what they started."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Bound every test that awaits: a hang fails with the line that waited in its traceback."""
+    if inspect.iscoroutinefunction(test := getattr(item, "obj", None)):
+        item.obj = _bounded(test)  # type: ignore[attr-defined]
+
+
+def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def run(*arguments: Any, **named: Any) -> None:
+        try:
+            async with asyncio.timeout(ASYNC_SECONDS) as limit:
+                await test(*arguments, **named)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise AssertionError(f"the test still waited after {ASYNC_SECONDS:.0f} s, see above where") from error
+
+    return run
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

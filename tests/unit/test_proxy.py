@@ -81,6 +81,23 @@ async def test_bytes_come_back_and_a_half_close_reaches_the_other_end() -> None:
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize("half_close", [False, True])
+async def test_what_a_client_sends_before_there_is_a_target_is_not_lost(half_close: bool) -> None:
+    async with backend(echo) as target, listening(target) as listener:
+        loop = asyncio.get_running_loop()
+        # The kernel takes connection and bytes while this thread holds the loop: all is there when the proxy looks.
+        with socket.create_connection(listener.address) as client:
+            client.sendall(b"x" * 200_000)
+            if half_close:
+                client.shutdown(socket.SHUT_WR)
+            client.setblocking(False)
+            got = 0
+            while got < 200_000:
+                got += len(await loop.sock_recv(client, 1 << 20))
+            if half_close:
+                assert await loop.sock_recv(client, 1) == b""
+
+
 async def test_much_data_both_ways_arrives_in_order() -> None:
     sent = bytes(range(256)) * 40_000
     async with backend(echo) as target, listening(target) as listener:

@@ -23,16 +23,41 @@ class Side(asyncio.BufferedProtocol):
     """One end of a forwarded connection; what it receives is written to its peer.
 
     Buffered, so that a load of many megabytes is read into one buffer instead of a new object each time.
+
+    What comes before there is a peer is kept for it, and no more than one buffer is read until then. That cannot
+    be left to `pause_reading` in `connection_made`: Python 3.11.2, which Debian 12 has,
+    begins to read nevertheless.
     """
 
     def __init__(self) -> None:
         self.peer: Side | None = None
         self.transport: asyncio.Transport | None = None
         self._buffer = memoryview(bytearray(_BUFFER))
+        self._early = b""
         self._ended = False
 
+    def join(self, peer: Side) -> None:
+        """Make this side and `peer` each other's, and pass on what came to either before."""
+        self.peer, peer.peer = peer, self
+        sides = (self, peer)
+        # All bytes before any end, since two ends close both transports.
+        for side in sides:
+            side._pass_on_early_bytes()
+        for side in sides:
+            if side._ended and side.transport and not side.eof_received():
+                side.transport.close()
+
+    def _pass_on_early_bytes(self) -> None:
+        if self.transport is None or self.peer is None or self.peer.transport is None:
+            return
+        if not self._ended:
+            self.transport.resume_reading()
+        if self._early:
+            self.peer.transport.write(self._early)  # after resume_reading, since it may call for a pause
+            self._early = b""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection; nothing is read before the other end is there."""
+        """Take the connection."""
         self.transport = cast(asyncio.Transport, transport)
         connection = self.transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -46,6 +71,9 @@ class Side(asyncio.BufferedProtocol):
         if self.peer and self.peer.transport:
             # The transport keeps what it cannot send at once, so it must have its own copy of the buffer.
             self.peer.transport.write(bytes(self._buffer[:nbytes]))
+        elif self.transport:
+            self._early += bytes(self._buffer[:nbytes])
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Pass on that no more will come; the other direction stays open."""
@@ -142,11 +170,10 @@ class Listener:
             # measures an outage must see what it would see in a cluster.
             client.reset()
             return
-        client.peer, side.peer = side, client
         if client.transport is None or client.transport.is_closing():
             side.reset()
             return
-        client.transport.resume_reading()
+        client.join(side)
 
 
 class _Accepted(Side):
@@ -157,7 +184,6 @@ class _Accepted(Side):
         self._listener = listener
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hold back the client's bytes until a target is connected."""
+        """Look for a target at once."""
         super().connection_made(transport)
-        cast(asyncio.Transport, transport).pause_reading()
         self._listener.connect(self)
