@@ -27,6 +27,8 @@ WITHHELD: dict[str, frozenset[str]] = {
     "deploy-cluster": frozenset({"mycnf", "environment", "drills"}),
     # Drops a schema, whatever is in it.
     "load-sample-data": frozenset({"replace"}),
+    # Moves aside what is there; and what deploy-cluster withholds.
+    "restore": frozenset({"replace", "mycnf", "environment", "drills"}),
     # Sets a guard aside.
     "scale-cluster": frozenset({"allow-outage"}),
 }
