@@ -35,6 +35,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
     "restore": ("steps.backup.restore:restore", "Restore a backup into a cluster that does not have its schemas."),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
+    "verify-checks": ("steps.backup.verify_checks:verify_checks", "Compare restored data with its backup."),
+    "verify-late-report": (
+        "steps.backup.verify_report:verify_late_report",
+        "Report on a verification that did not come to its end.",
+    ),
+    "verify-objects": ("steps.backup.verify_objects:verify_objects", "Read every file of a backup and compare it."),
+    "verify-prepare": ("steps.backup.verify_prepare:verify_prepare", "Find what is to be verified, and how."),
+    "verify-remove": ("steps.backup.verify_scratch:verify_remove", "Remove a verification's scratch cluster."),
+    "verify-report": ("steps.backup.verify_report:verify_report", "Judge a verification and write its report."),
+    "verify-restore": ("steps.backup.verify_restore:verify_restore", "Restore a backup into its scratch cluster."),
+    "verify-scratch": ("steps.backup.verify_scratch:verify_scratch", "Make a verification's scratch cluster."),
 }
 """Command name to where it lives and its one-line help (given here so that `--help` imports nothing)."""
 

@@ -1,4 +1,7 @@
-"""Step `reap`: undo what drills left behind whose workflow is gone or over (Terminate skips exit handlers)."""
+"""Step `reap`: clear away what drills and verifications left behind whose workflow is gone or over.
+
+Terminate skips exit handlers, and pods get lost.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,14 @@ OVER = ("Succeeded", "Failed", "Error")
 class Reaped:
     """What was found."""
 
-    reaped: int = parameter("Drills and ledgers that were cleared away.")
+    reaped: int = parameter("Drills, ledgers and scratch clusters that were cleared away.")
 
 
 @step("reap")
 @option("--namespace", required=True, type=NAMESPACE_NAME, help="Namespace of the clusters and the workflows.")
 def reap(namespace: str) -> Reaped:
-    """Undo what drills left behind whose workflow is gone or over."""
+    """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications."""
+    from steps.backup.verify_scratch import is_scratch, orphans, remove
     from steps.drill import intent, undo
     from steps.kube.client import connect
 
@@ -45,10 +49,15 @@ def reap(namespace: str) -> Reaped:
             log("reaping", cluster=cluster["metadata"]["name"], workflow=noted.workflow, fault=noted.fault)
             undo.undo(kube, cluster, noted)
             count += 1
+        if is_scratch(cluster):
+            continue  # no drill may hit it
         runs = leftovers(kube, cluster)
         # A drill notes itself before it writes rows: looked at after the rows, no live drill's are taken for leftovers.
         if runs and intent.read(kube.cluster(str(cluster["metadata"]["name"]))) is None:
             count += len(undo.clear_ledger(kube, cluster, runs))
+    for name, workflow in orphans(clusters, phases, OVER):
+        log("reaping", cluster=name, workflow=workflow, what="scratch cluster")
+        count += remove(kube, name, workflow)
     return Reaped(count)
 
 

@@ -11,6 +11,9 @@ from steps.kube.client import CLUSTER_LABEL, Object
 from steps.parameters import Text
 
 DRILLS_LABEL, ENVIRONMENT_LABEL = "tiphys.dev/drills", "tiphys.dev/environment"
+SCRATCH_LABEL = "tiphys.dev/scratch"
+"""On a cluster that a workflow made for itself and removes again: that workflow's name."""
+
 KEEP = "keep"
 """Value of a choice that leaves an existing cluster's label as it is."""
 
