@@ -15,6 +15,7 @@ from typing import Any
 from hera.workflows import WorkflowTemplate
 
 import workflows
+from steps.backup.retention import Rules
 from steps.cli import template_options
 from steps.parameters import Parameter
 
@@ -27,6 +28,8 @@ WITHHELD: dict[str, frozenset[str]] = {
     "deploy-cluster": frozenset({"mycnf", "environment", "drills"}),
     # Drops a schema, whatever is in it.
     "load-sample-data": frozenset({"replace"}),
+    # A caller may have the rules applied that the cluster's owner has set, and none of his own.
+    "prune-backups": frozenset(Rules.names()),
     # Moves aside what is there; and what deploy-cluster withholds.
     "restore": frozenset({"replace", "mycnf", "environment", "drills"}),
     # Sets a guard aside.

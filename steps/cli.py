@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drill-undo": ("steps.drill.undo:drill_undo", "Put back what a drill changed."),
     "drill-verify": ("steps.drill.verify:drill_verify", "Look for every acknowledged write on every member."),
     "load-sample-data": ("steps.mysql.load_sample_data:load_sample_data", "Fill a cluster with sample rows."),
+    "prune-backups": ("steps.backup.prune:prune_backups", "Remove the backups of a cluster that no rule keeps."),
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
     "restore": ("steps.backup.restore:restore", "Restore a backup into a cluster that does not have its schemas."),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),

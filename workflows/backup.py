@@ -24,6 +24,7 @@ def build() -> WorkflowTemplate:
         title="Backup",
         description=DESCRIPTION,
         parameters=workflow_parameters([backup]),
+        service_account="tiphys-backups",
     ) as template:
         container(backup, s3=True, backup_key=True)
     return template

@@ -17,7 +17,8 @@ from steps.backup.inventory import AT_ONCE, LostUpload, clock, stored, uploads
 from steps.backup.layout import DONE, FOLDER, INSTANCE, BadLayout, loads, prefix
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import FORMAT
-from steps.backup.objects import Bucket, NoObject, told
+from steps.backup.objects import Bucket, NoObject
+from steps.backup.s3_errors import patiently
 from steps.backup.source import S3Source
 from steps.errors import BadParameters, StepError, Temporary
 from steps.log import log
@@ -213,9 +214,12 @@ def read_head(bucket: Bucket, name: str) -> dict[str, Any]:
         BadLayout: it is damaged.
     """
     key = prefix(name) + MANIFEST
-    with told(f"read {key}", bucket.name):
+
+    def act() -> dict[str, Any]:
         answer = bucket.client.get_object(Bucket=bucket.name, Key=key, Range=f"bytes=0-{HEAD - 1}")
-        found = head_of(answer["Body"].read())
+        return head_of(answer["Body"].read())
+
+    found = patiently(f"read {key}", bucket.name, act)
     return found if all(field in found for field in _NEEDED) else loads(MANIFEST, bucket.get(key))
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from steps.backup.objects import Bucket, told
+from steps.backup.objects import Bucket
+from steps.backup.s3_errors import patiently
 
 AT_ONCE = 16
 """Requests at the same time, at most."""
@@ -34,43 +35,44 @@ class LostUpload:
 
 def stored(bucket: Bucket, prefix: str) -> list[Stored]:
     """Return the objects whose keys begin with `prefix`, by key."""
-    found = []
-    with told(f"list {prefix}", bucket.name):
-        for page in bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=prefix):
-            found += [
-                Stored(str(one["Key"]), int(one["Size"]), one["LastModified"]) for one in page.get("Contents", [])
-            ]
-    return found
+
+    def act() -> list[Stored]:
+        pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=prefix)
+        found = [one for page in pages for one in page.get("Contents", [])]
+        return [Stored(str(one["Key"]), int(one["Size"]), one["LastModified"]) for one in found]
+
+    return patiently(f"list {prefix}", bucket.name, act)
 
 
 def clock(bucket: Bucket) -> datetime:
     """Return the time by the S3 server's clock, to compare the times of objects with."""
-    with told("list", bucket.name):
-        answer = bucket.client.list_objects_v2(Bucket=bucket.name, MaxKeys=1)
+    answer = patiently("list", bucket.name, lambda: bucket.client.list_objects_v2(Bucket=bucket.name, MaxKeys=1))
     return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
 
 def uploads(bucket: Bucket, prefix: str) -> list[LostUpload]:
     """Return the multipart uploads that are open below `prefix`: lost ones, and those of backups that are written."""
-    found = []
-    with told(f"list uploads of {prefix}", bucket.name):
-        for page in bucket.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket.name, Prefix=prefix):
-            found += [
-                LostUpload(str(one["Key"]), str(one["UploadId"]), one["Initiated"]) for one in page.get("Uploads", [])
-            ]
-    return found
+
+    def act() -> list[LostUpload]:
+        pages = bucket.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket.name, Prefix=prefix)
+        found = [one for page in pages for one in page.get("Uploads", [])]
+        return [LostUpload(str(one["Key"]), str(one["UploadId"]), one["Initiated"]) for one in found]
+
+    return patiently(f"list uploads of {prefix}", bucket.name, act)
 
 
 def abort(bucket: Bucket, upload: LostUpload) -> None:
     """Throw an open upload's parts away; one that is gone already is no error."""
     from botocore.exceptions import ClientError
 
-    with told(f"abort the upload of {upload.key}", bucket.name):
+    def act() -> None:
         try:
             bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=upload.key, UploadId=upload.id)
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in ("NoSuchUpload", "404"):
                 raise
+
+    patiently(f"abort the upload of {upload.key}", bucket.name, act)
 
 
 def delete_all(bucket: Bucket, keys: Iterable[str]) -> None:
