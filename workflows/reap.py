@@ -1,4 +1,4 @@
-"""Clears away what drills left behind whose workflow is gone: Terminate skips exit handlers, and pods get lost."""
+"""Clears away what runs left behind whose workflow is gone: Terminate skips exit handlers, and pods get lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def build() -> CronWorkflow:
         labels={"app.kubernetes.io/part-of": "tiphys"},
         annotations={
             "workflows.argoproj.io/title": "Reap",
-            "workflows.argoproj.io/description": "Undoes what drills left behind whose workflow is gone or over.",
+            "workflows.argoproj.io/description": "Undoes what drills left behind whose workflow is gone or over, and "
+            "removes scratch clusters of verifications.",
         },
     ) as cron:
         container(reap, timeout="5m")
