@@ -24,12 +24,14 @@ from steps.log import log
 
 FOLDER = "readers"
 BEAT_SECONDS = 60.0
-DEAD_AFTER = timedelta(minutes=15)
-"""A reader that has not written for so long was killed."""
+DEAD_AFTER = timedelta(hours=1)
+"""A reader that has not written for so long was killed, or has ended and let its note stand."""
 
 
 @contextmanager
-def reading(bucket: Bucket, name: str, run: str = "", *, beat_seconds: float = BEAT_SECONDS) -> Iterator[None]:
+def reading(
+    bucket: Bucket, name: str, run: str = "", *, lingers: bool = False, beat_seconds: float = BEAT_SECONDS
+) -> Iterator[None]:
     """Keep a backup from being removed while the block runs.
 
     Enter it before the backup's files are listed.
@@ -38,13 +40,14 @@ def reading(bucket: Bucket, name: str, run: str = "", *, beat_seconds: float = B
         bucket: the bucket.
         name: of the backup.
         run: who reads, for people: the workflow's name.
+        lingers: let the note stand at the end, since a later step of the run reads on within DEAD_AFTER.
         beat_seconds: how often to say that one is still there.
 
     Raises:
         Temporary: S3 is away when it begins; later, that is logged and tried again.
     """
     run = re.sub(r"[^A-Za-z0-9.-]", "-", run or socket.gethostname())[:100]
-    key = f"{FOLDER}/{name}/{run}.{os.getpid()}-{secrets.token_hex(4)}"
+    key = f"{FOLDER}/{name}/{run}.{'lingers' if lingers else f'{os.getpid()}-{secrets.token_hex(4)}'}"
     content = json.dumps({"backup": name, "run": run}).encode()
     bucket.put(key, content)
     ended = threading.Event()
@@ -63,8 +66,9 @@ def reading(bucket: Bucket, name: str, run: str = "", *, beat_seconds: float = B
     finally:
         ended.set()
         thread.join()
-        with suppress(StepError):
-            bucket.delete(key)
+        if not lingers:
+            with suppress(StepError):
+                bucket.delete(key)
 
 
 def readers(bucket: Bucket, at: datetime, name: str | None = None) -> tuple[dict[str, list[str]], list[str]]:

@@ -12,6 +12,7 @@ from steps.backup.load_rows import Target
 from steps.backup.load_run import Restored, restore_from
 from steps.backup.load_scope import parse_tables
 from steps.backup.objects import Bucket
+from steps.backup.readers import reading
 from steps.declare import option, step, target_options
 from steps.errors import BadParameters, Temporary
 from steps.kube import client
@@ -101,26 +102,27 @@ def restore(
     credentials = root_credentials(kube, kube.cluster(cluster))
     source = find(Bucket.from_environment(connections=parallel + 8), backup, from_cluster or cluster, namespace)
     name = source.prefix.rstrip("/").rpartition("/")[2]
-    for left in reversed(range(ATTEMPTS)):
-        target = Target(wait_for_primary(kube, cluster, credentials), credentials)
-        try:
-            return restore_from(
-                source,
-                target,
-                name=name,
-                only=_listed_in(schemas),
-                tables=chosen,
-                replace=replace,
-                must_be_empty=create,
-                take_gtids=True,
-                invisible_key=invisible_key,
-                parallel=parallel,
-                workflow=os.environ.get("TIPHYS_WORKFLOW", ""),
-            )
-        except Temporary as error:
-            if not left:
-                raise
-            log("going on after an interruption", attempts_left=left, reason=str(error))
+    with reading(source.bucket, name, os.environ.get("TIPHYS_WORKFLOW", "")):
+        for left in reversed(range(ATTEMPTS)):
+            target = Target(wait_for_primary(kube, cluster, credentials), credentials)
+            try:
+                return restore_from(
+                    source,
+                    target,
+                    name=name,
+                    only=_listed_in(schemas),
+                    tables=chosen,
+                    replace=replace,
+                    must_be_empty=create,
+                    take_gtids=True,
+                    invisible_key=invisible_key,
+                    parallel=parallel,
+                    workflow=os.environ.get("TIPHYS_WORKFLOW", ""),
+                )
+            except Temporary as error:
+                if not left:
+                    raise
+                log("going on after an interruption", attempts_left=left, reason=str(error))
     raise AssertionError("the last attempt raises or returns")
 
 

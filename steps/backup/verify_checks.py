@@ -11,6 +11,7 @@ from steps.backup.load_rows import Target
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import Manifest
 from steps.backup.objects import Bucket
+from steps.backup.readers import reading
 from steps.backup.restore import wait_for_primary
 from steps.backup.source import S3Source, Source, read_all
 from steps.backup.verify_content import compare_kinds, compare_tables
@@ -42,7 +43,8 @@ def verify_checks(namespace: str, order: Path) -> Checked:
     bucket = Bucket.from_environment(connections=given.parallel + 8)
     try:
         target = Target(wait_for_primary(kube, given.scratch, credentials), credentials)
-        found = check_all(given, S3Source(bucket, prefix(given.backup)), target)
+        with reading(bucket, given.backup, given.run, lingers=True):
+            found = check_all(given, S3Source(bucket, prefix(given.backup)), target)
     finally:
         bucket.close()
     path = outputs_folder() / CHECKS

@@ -15,6 +15,7 @@ from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import File, Manifest
 from steps.backup.object_stream import ObjectStream
 from steps.backup.objects import Bucket, NoObject
+from steps.backup.readers import reading
 from steps.backup.verify_record import OBJECTS, ORDER, Damage, Objects, Order, dump, load
 from steps.declare import artifact, input_file, outputs_folder, parameter, step
 from steps.log import Progress, log
@@ -42,8 +43,9 @@ def verify_objects(order: Path) -> ObjectsChecked:
     else:
         bucket = Bucket.from_environment(connections=given.parallel + 4)
         try:
-            manifest = Manifest.parse(bucket.get(prefix(given.backup) + MANIFEST))
-            found = check_objects(bucket, prefix(given.backup), manifest, given.parallel)
+            with reading(bucket, given.backup, given.run, lingers=True):
+                manifest = Manifest.parse(bucket.get(prefix(given.backup) + MANIFEST))
+                found = check_objects(bucket, prefix(given.backup), manifest, given.parallel)
         finally:
             bucket.close()
     path.write_bytes(dump(found))
