@@ -157,6 +157,11 @@ def perform(kube: Kube, cluster: str, credentials: Credentials, action: Action, 
                 kube.delete("persistentvolumeclaims", action.pod)
             except NotFound:
                 log("already gone", claim=action.pod)
+            # A deletion is only asked for: the claim stays until its pod is off the API server's books.
+            goal = f"{cluster}: claim {action.pod} gone"
+            wait_until(
+                kube, cluster, credentials, lambda _: _claim_there(kube, action.pod), what=goal, deadline=deadline
+            )
 
 
 def _check_again(kube: Kube, cluster: str, credentials: Credentials, action: Action, allow_outage: bool) -> None:
@@ -189,3 +194,8 @@ def _gone(seen: Sight, pod: str, left: int) -> str:
     if len(seen.topology.members) > left:
         return f"{pod} is still in the group; {seen.topology.summary()}"
     return "" if seen.topology.primary else f"a primary; {seen.topology.summary()}"
+
+
+def _claim_there(kube: Kube, claim: str) -> str:
+    there = any(name_of(item) == claim for item in kube.all("persistentvolumeclaims"))
+    return f"claim {claim} is still there: does a pod use it?" if there else ""

@@ -17,6 +17,9 @@ from tiphys.local.platform.processes import end, of_platform
 from tiphys.local.platform.supervisor import part_environment
 from tiphys.local.settings import Settings
 
+PATIENCE = 60.0
+"""Seconds; long, because CI runs scenarios and builds beside these tests. Nothing that works waits so long."""
+
 
 def program_on_path(folder: Path, name: str, says: str) -> None:
     """Put a program into `folder` that prints `says`."""
@@ -51,10 +54,10 @@ def new_home(folder: Path) -> Settings:
     return settings
 
 
-def eventually(what: Callable[[], object], seconds: float = 15.0) -> None:
+def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:.0f} s"
         time.sleep(0.05)
 
 
@@ -76,7 +79,7 @@ def running(module: str, settings: Settings, **environment: str) -> Iterator[sub
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(15)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -84,7 +87,7 @@ def running(module: str, settings: Settings, **environment: str) -> Iterator[sub
 
 
 def clean(home: Path) -> None:
-    left = end(lambda: of_platform(home), 2.0)
+    left = end(lambda: of_platform(home), 10.0)
     assert not left, f"not ended: {left}"
 
 

@@ -13,12 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from platform_help import free_network
+from platform_help import PATIENCE, free_network
 
 from tiphys.local.client import Kube, NotFound
+from tiphys.local.kubelet.launch import main_process
 from tiphys.local.settings import Settings
-
-PATIENCE = 20.0
 
 
 class Cluster:
@@ -73,6 +72,13 @@ def cluster(home: Path, *parts: str) -> Iterator[Cluster]:
         yield made
     finally:
         made.stop()
+
+
+def signal_main(platform: Cluster, uid: str, number: signal.Signals, container: str = "main") -> None:
+    """Send a signal to the main process of a pod's container, and to nothing else."""
+    pid = main_process(platform.home, uid, container)
+    assert pid is not None and pid > 1, f"container {container!r} of the pod with uid {uid} does not run"
+    os.kill(pid, number)
 
 
 async def until(

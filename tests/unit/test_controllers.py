@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from pods_help import Cluster, cluster, condition, gone, main_status, phase_is, pod, until, wait_pod
+from pods_help import Cluster, cluster, condition, gone, main_status, phase_is, pod, signal_main, until, wait_pod
 
 from tiphys.local.client import Kube, NotFound, TooManyRequests
-from tiphys.local.kubelet.launch import main_process
 
 ECHO = """
 import asyncio, os
@@ -58,7 +56,8 @@ async def kube(platform: Cluster) -> AsyncIterator[Kube]:
         for resource in resources:
             for item in await client.list(resource, "tiphys"):
                 grace = 0 if resource == "pods" else None
-                await client.delete(resource, item["metadata"]["name"], "tiphys", grace=grace)
+                with suppress(NotFound):  # the controllers delete as well
+                    await client.delete(resource, item["metadata"]["name"], "tiphys", grace=grace)
         for node in await client.list("nodes"):
             await client.patch("nodes", node["metadata"]["name"], {"spec": {"unschedulable": None}})
 
@@ -284,7 +283,7 @@ async def test_a_service_leads_to_ready_pods_only(platform: Cluster, kube: Kube)
     other = {"db-0": "db-1", "db-1": "db-0"}[mine]
     uids = {name: item["metadata"]["uid"] for name, item in (await pods_by_name(kube)).items()}
     await kube.patch("statefulsets", "db", {"spec": {"updateStrategy": {"type": "OnDelete"}}}, "tiphys")
-    os.kill(main_process(platform.home, uids[other], "main") or -1, signal.SIGSTOP)
+    signal_main(platform, uids[other], signal.SIGSTOP)
 
     async def alone() -> bool:
         found = await kube.get("endpoints", "db", "tiphys")
@@ -294,8 +293,8 @@ async def test_a_service_leads_to_ready_pods_only(platform: Cluster, kube: Kube)
     await until(alone)
     writer.write(b"y")
     assert (await reader.read(100)).decode() == f"{mine}:y"
-    os.kill(main_process(platform.home, uids[other], "main") or -1, signal.SIGCONT)
-    os.kill(main_process(platform.home, uids[mine], "main") or -1, signal.SIGKILL)
+    signal_main(platform, uids[other], signal.SIGCONT)
+    signal_main(platform, uids[mine], signal.SIGKILL)
     with suppress(ConnectionResetError):
         assert await reader.read(100) == b""
     writer.close()

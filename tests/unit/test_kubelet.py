@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from pods_help import (
     main_status,
     phase_is,
     pod,
+    signal_main,
     until,
     wait_pod,
 )
 
-from tiphys.local.client import Conflict, Kube
+from tiphys.local.client import Conflict, Kube, NotFound
 from tiphys.local.kubelet.launch import LaunchError, exec_env, exec_launch, main_process
 
 FOREVER = "trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done"
@@ -45,7 +46,8 @@ async def kube(platform: Cluster) -> AsyncIterator[Kube]:
             if item["metadata"].get("finalizers"):
                 patch = {"metadata": {"finalizers": None}}
                 await client.patch("pods", item["metadata"]["name"], patch, "tiphys")
-            await client.delete("pods", item["metadata"]["name"], "tiphys", grace=0)
+            with suppress(NotFound):
+                await client.delete("pods", item["metadata"]["name"], "tiphys", grace=0)
 
         await until(lambda: not platform.processes(), "the end of all processes")
 
@@ -167,7 +169,7 @@ async def test_a_killed_server_comes_back_with_another_container_id(platform: Cl
     before = await wait_pod(kube, "server", running)
     assert condition(before, "Ready")["status"] == "True"
     await until(lambda: log_of(platform, made))
-    os.kill(main_process(platform.home, made["metadata"]["uid"], "main") or -1, signal.SIGKILL)
+    signal_main(platform, made["metadata"]["uid"], signal.SIGKILL)
     after = await wait_pod(kube, "server", lambda pod: running(pod) and main_status(pod)["restartCount"] == 1)
     assert main_status(after)["containerID"] != main_status(before)["containerID"]
     assert main_status(after)["lastState"]["terminated"]["exitCode"] == 137
@@ -331,7 +333,7 @@ async def test_processes_survive_their_kubelet_and_exits_in_between_are_learned(
     after = await kube.get("pods", "stays", "tiphys")
     assert main_process(platform.home, stays["metadata"]["uid"], "main") == pid
     assert main_status(after) == main_status(before[0])
-    os.kill(pid or -1, signal.SIGKILL)
+    signal_main(platform, stays["metadata"]["uid"], signal.SIGKILL)
     again = await wait_pod(kube, "stays", lambda pod: running(pod) and main_status(pod)["restartCount"] == 1)
     assert main_status(again)["lastState"]["terminated"]["exitCode"] == 137
 
@@ -346,7 +348,7 @@ async def test_a_container_is_restarted_while_the_api_server_is_away(platform: C
     await until(lambda: log_of(platform, made))
     platform.kill("apiserver")
     try:
-        os.kill(main_process(platform.home, made["metadata"]["uid"], "main") or -1, signal.SIGKILL)
+        signal_main(platform, made["metadata"]["uid"], signal.SIGKILL)
         await until(lambda: log_of(platform, made, "prev.log") and log_of(platform, made) == "green\nup\n")
     finally:
         platform.start("apiserver")

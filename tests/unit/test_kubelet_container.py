@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tiphys.local.kubelet.container import Container, PodView
 from tiphys.local.kubelet.launch import Launch
@@ -65,3 +68,23 @@ async def test_a_run_whose_shim_was_lost_is_an_unknown_end_and_not_done_twice(tm
     assert not (tmp_path / "once").exists()
     assert (again.record.terminated or {})["reason"] == "ContainerStatusUnknown"
     assert members(identity) == []
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '{"no": "such field"}'])
+async def test_a_damaged_record_does_not_start_a_container_that_runs_already(tmp_path: Path, damage: str) -> None:
+    first = container(tmp_path, "echo ran >> once; while [ ! -e go ]; do sleep 0.02; done; exit 5")
+    running = asyncio.create_task(first.run())
+    async with asyncio.timeout(30):
+        while not (tmp_path / "once").exists():
+            await asyncio.sleep(0.01)
+    identity = first.record.container_id
+    first.detach()
+    running.cancel()
+    (tmp_path / "pods/u/main.run.json").write_text(damage)
+    again = container(tmp_path, "exit 99")
+    again.adopt()
+    assert again.record.container_id == identity and "running" in again.state
+    (tmp_path / "go").touch()
+    assert await again.run() == 5
+    assert (tmp_path / "once").read_text() == "ran\n"
+    assert Record.load(tmp_path / "pods/u/main").terminated == again.record.terminated

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
+from pods_help import until
+
 from tiphys.local.kubelet import runtime
-from tiphys.local.kubelet.launch import Launch
+from tiphys.local.kubelet.launch import Launch, main_process
 from tiphys.local.kubelet.processes import CONTAINER_VARIABLE, is_running, members, parse_stat, read_stat
 from tiphys.local.kubelet.runtime import ContainerProcess, new_container_id
 
@@ -20,11 +21,12 @@ def run(folder: Path, *argv: str, **env: str) -> ContainerProcess:
     return ContainerProcess.start(folder / "main", identity, Launch(argv, variables, folder))
 
 
-async def until(condition, seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.01)
+async def main_pid(process: ContainerProcess) -> int:
+    """Wait for the program's number: never a number that a signal would take for more than one process."""
+    await until(process.main_pid)
+    pid = process.main_pid()
+    assert pid is not None and pid > 1
+    return pid
 
 
 async def test_exit_code_and_both_streams_in_the_log(tmp_path: Path) -> None:
@@ -37,9 +39,9 @@ async def test_exit_code_and_both_streams_in_the_log(tmp_path: Path) -> None:
 
 async def test_a_killed_program_gives_137_and_leaves_no_word_in_the_log(tmp_path: Path) -> None:
     process = run(tmp_path, "sleep", "60")
-    await until(process.main_pid)
-    assert (tmp_path / "main.pid").read_text() == f"{process.main_pid()}\n"
-    os.kill(process.main_pid() or -1, signal.SIGKILL)
+    pid = await main_pid(process)
+    assert (tmp_path / "main.pid").read_text() == f"{pid}\n"
+    os.kill(pid, signal.SIGKILL)
     assert (await process.wait()).code == 137
     assert (tmp_path / "main.log").read_text() == ""
 
@@ -55,10 +57,12 @@ async def test_the_program_gets_default_signals_and_handles_sigterm(tmp_path: Pa
     script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.02; done"
     process = run(tmp_path, "sh", "-c", script)
     await until(lambda: (tmp_path / "main.log").read_text() == "ready\n")
-    pid = process.main_pid()
+    pid = await main_pid(process)
     ignored = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigIgn" in line)
     assert int(ignored.split()[1], 16) & (1 << (signal.SIGINT - 1)) == 0
-    os.killpg(read_stat(pid or -1).session, signal.SIGINT)  # type: ignore[union-attr]
+    stat = read_stat(pid)
+    assert stat is not None and stat.session not in (0, 1, os.getpgrp()), "that is not the container's own session"
+    os.killpg(stat.session, signal.SIGINT)
     assert process.signal(signal.SIGTERM) or (await process.wait()).code == 130
 
 
@@ -122,10 +126,10 @@ async def test_a_reused_number_is_not_adopted_nor_signalled(tmp_path: Path) -> N
 
 async def test_a_lost_shim_is_an_unknown_exit_and_its_program_is_cleaned_up(tmp_path: Path) -> None:
     process = run(tmp_path, "sleep", "65")
-    await until(process.main_pid)
-    shim = read_stat(process.main_pid() or -1)
-    assert shim is not None
-    os.kill(shim.parent, signal.SIGKILL)
+    pid = await main_pid(process)
+    program = read_stat(pid)
+    assert program is not None and program.parent not in (0, 1, os.getpid()), "that is not the shim"
+    os.kill(program.parent, signal.SIGKILL)
     ended = await process.wait()
     assert (ended.code, ended.known) == (runtime.UNKNOWN_EXIT, False)
     assert len(await process.clean()) == 1
@@ -134,3 +138,18 @@ async def test_a_lost_shim_is_an_unknown_exit_and_its_program_is_cleaned_up(tmp_
 def test_a_command_name_with_spaces_and_parentheses_is_read() -> None:
     stat = parse_stat("17 (a) b (c)) Z 4 5 6 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0")
     assert (stat.state, stat.parent, stat.session, stat.started, stat.alive) == ("Z", 4, 6, 4711, False)
+
+
+async def test_a_number_in_a_file_is_not_believed_without_its_shim(tmp_path: Path) -> None:
+    folder = tmp_path / "pods/u"
+    folder.mkdir(parents=True)
+    assert main_process(tmp_path, "u", "main") is None
+    process = run(folder, "sleep", "66")
+    pid = await main_pid(process)
+    assert main_process(tmp_path, "u", "main") == pid
+    for text in (f"{pid}", "", "-1\n", "0\n", f"{os.getpid()}\n", "x\n"):
+        (folder / "main.pid").write_text(text)
+        assert main_process(tmp_path, "u", "main") is None
+    (folder / "main.pid").write_text(f"{pid}\n")
+    await process.kill()
+    assert main_process(tmp_path, "u", "main") is None, "it has ended"

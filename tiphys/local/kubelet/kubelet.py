@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ from tiphys.local.kubelet.addresses import Addresses
 from tiphys.local.kubelet.nodes import keep_registered, node_names
 from tiphys.local.kubelet.pod import PodWorker
 from tiphys.local.kubelet.processes import kill_marked
+from tiphys.local.kubelet.records import Record
 from tiphys.local.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Kubelet:
 
 def _remove(place: Path) -> None:
     for record in place.glob("*.run.json"):
-        identity = json.loads(record.read_text()).get("container_id")
+        identity = Record.load(record.with_name(record.name.removesuffix(".run.json"))).container_id
         while identity and kill_marked({identity}):
             pass
     shutil.rmtree(place, ignore_errors=True)

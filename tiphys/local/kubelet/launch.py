@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tiphys.local.kubelet.processes import read_stat
+
 
 class LaunchError(Exception):
     """A container cannot be started as its spec asks; the kubelet shows why and tries again.
@@ -59,11 +61,27 @@ def save_launch(home: Path, uid: str, container: str, launch: Launch) -> None:
 
 
 def main_process(home: Path, uid: str, container: str) -> int | None:
-    """Return the process id of the container's main process as last recorded, or None before its first."""
+    """Return the process id of the container's main process, or None when none runs."""
+    base = home / "pods" / uid / container
     try:
-        return int((home / "pods" / uid / f"{container}.pid").read_text())
+        shim = int(Path(f"{base}.shim").read_text().splitlines()[1].split(maxsplit=1)[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
+    return main_pid(base, shim)
+
+
+def main_pid(base: Path, shim: int) -> int | None:
+    """Return the living process that ``<base>.pid`` names, if it is a child of the process `shim`.
+
+    The shim has one child only, so its child of that number is the program and not a later namesake.
+    """
+    try:
+        text = Path(f"{base}.pid").read_text()
+        pid = int(text) if text.endswith("\n") else 0  # without its end it is still being written
     except (FileNotFoundError, ValueError):
         return None
+    stat = read_stat(pid) if pid > 1 else None
+    return pid if stat is not None and stat.alive and stat.parent == shim else None
 
 
 def exec_env(home: Path, pod: Mapping[str, Any], container: str) -> dict[str, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tiphys.local.kubelet.lifecycle import BackOff, exit_reason
-from tiphys.local.kubelet.runtime import Exit
+from tiphys.local.kubelet.runtime import Exit, last_run
 from tiphys.local.kubelet.status import timestamp
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,12 +40,21 @@ class Record:
 
     @classmethod
     def load(cls, base: Path) -> Record:
-        """Read the record of the container with files ``<base>.*``; an empty one when there is none."""
+        """Read the record of the container with files ``<base>.*``; an empty one when there is none.
+
+        Of a record that cannot be read, the newest run is told by the shim's own file: a container that goes on
+        must be adopted, since a second one beside it would have the same volumes.
+        """
         path = Path(f"{base}.run.json")
         try:
             return cls(**json.loads(path.read_text()), _path=path)
         except FileNotFoundError:
             return cls(_path=path)
+        except (ValueError, TypeError) as error:
+            container_id, started_at = last_run(base)
+            what = {"file": str(path), "error": str(error), "containerID": container_id}
+            log.error("cannot read the record of a container; its restarts are forgotten", extra=what)
+            return cls(container_id, started_at, _path=path)
 
     def save(self) -> None:
         """Write the record."""

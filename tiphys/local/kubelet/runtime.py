@@ -17,14 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiphys.local.kubelet.launch import Launch
+from tiphys.local.kubelet.launch import Launch, main_pid
 from tiphys.local.kubelet.processes import (
     Sweeper,
     ended,
     is_running,
     members,
     parse_stat,
-    read_stat,
 )
 
 # The traps keep the shim alive when a signal is sent to the whole group; a trap (other than an ignored signal)
@@ -138,10 +137,7 @@ class ContainerProcess:
     @classmethod
     def began(cls, base: Path, container_id: str) -> bool:
         """Whether the run's program may have started: the shim tells who it is before that."""
-        try:
-            return Path(f"{base}.shim").read_text().partition("\n")[0] == container_id
-        except FileNotFoundError:
-            return False
+        return last_run(base)[0] == container_id
 
     @classmethod
     def past_exit(cls, base: Path, container_id: str) -> Exit:
@@ -165,13 +161,7 @@ class ContainerProcess:
 
     def main_pid(self) -> int | None:
         """Return the number of the container's program, or None when it has ended or not begun."""
-        try:
-            pid = int(Path(f"{self.base}.pid").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        stat = read_stat(pid)
-        # The shim has one child only, so its child of that number is the program and not a later namesake.
-        return pid if stat is not None and stat.alive and stat.parent == self._shim else None
+        return main_pid(self.base, self._shim)
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to the container's program; False when it has ended or not begun."""
@@ -220,6 +210,15 @@ class ContainerProcess:
         # the shim's own exit code says nothing.
         if self._child is not None and self._child.returncode is None:
             self._child.returncode = 0
+
+
+def last_run(base: Path) -> tuple[str, float]:
+    """Return the id and the start of the newest run as its shim told them; empty and 0 when none ever did."""
+    path = Path(f"{base}.shim")
+    try:
+        return path.read_text().partition("\n")[0], path.stat().st_mtime
+    except FileNotFoundError:
+        return "", 0.0
 
 
 def kill_one(pid: int) -> None:
