@@ -171,7 +171,7 @@ def schema(
     if events:
         text += f"\n--\n{_comment(f'-- Dumping events for database {name!r}')}\n--\n"
         text += "/*!50106 SET @save_time_zone= @@TIME_ZONE */ ;\n"
-        for event in events:
+        for number, event in enumerate(events):
             row = _row(connection, f"SHOW CREATE EVENT {quoted(event)}")
             body = _body(row, "Create Event", f"event {name}.{event}")
             body = body.replace(" EVENT ", " EVENT IF NOT EXISTS ", 1)
@@ -180,8 +180,10 @@ def schema(
                 body = body.replace(" DISABLE ON REPLICA ", " ENABLE ", 1)
             before, after = _within(row, ";;")
             text += (
-                f"\n-- begin event {quoted(name)}.{quoted(event)}\n/*!50106 DROP EVENT IF EXISTS {quoted(event)} */;\n"
-                f"DELIMITER ;;\n{before}/*!50106 {body} */ ;;\n{after}-- end event {quoted(name)}.{quoted(event)}\n"
+                f"\n-- begin event {quoted(name)}.{quoted(event)}\n/*!50106 DROP EVENT IF EXISTS {quoted(event)} */"
+                # The delimiter is still that of the event before.
+                f"{';;' if number else ';'}\nDELIMITER ;;\n{before}/*!50106 {body} */ ;;\n"
+                f"{after}-- end event {quoted(name)}.{quoted(event)}\n"
             )
         text += "\nDELIMITER ;\n/*!50106 SET TIME_ZONE= @save_time_zone */ ;\n"
     if functions or procedures:
