@@ -13,6 +13,7 @@ from typing import Any
 
 from tiphys.local.client import Informer, Kube
 from tiphys.local.operator import names
+from tiphys.local.operator.backups import Backups
 from tiphys.local.operator.cluster import Cluster, Parts
 from tiphys.local.service import run_part
 from tiphys.local.settings import Settings
@@ -22,14 +23,14 @@ logging.getLogger("mysql.connector").setLevel(logging.WARNING)  # it names its p
 
 
 class Operator:
-    """Follows all InnoDBClusters and gives each a caretaker."""
+    """Follows all InnoDBClusters and gives each a caretaker, and all MySQLBackups."""
 
-    def __init__(self, parts: Parts):
-        self._parts = parts
+    def __init__(self, parts: Parts, backups: Informer):
+        self._parts, self._backups = parts, backups
         self._clusters: dict[tuple[str, str], tuple[Cluster, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
-        """Care for the clusters until cancelled."""
+        """Care for clusters and backups until cancelled."""
         parts = self._parts
         parts.clusters.on_change(self._cluster_changed)
         parts.pods.on_change(self._pod_changed)
@@ -37,6 +38,8 @@ class Operator:
         # The pods first: a caretaker that saw no pods would think that there are none.
         await parts.pods.synced()
         watches.append(asyncio.create_task(parts.clusters.run()))
+        watches.append(asyncio.create_task(self._backups.run()))
+        watches.append(asyncio.create_task(Backups(parts.kube, self._backups, parts.pods).run()))
         try:
             await asyncio.gather(*watches)
         finally:
@@ -81,7 +84,7 @@ async def run(home: Path) -> int:
             clusters = Informer(kube, "innodbclusters")
             with ThreadPoolExecutor(64, "sql") as threads:
                 parts = Parts(kube, clusters, pods, threads, Settings.load(home).pre_stop_seconds)
-                await Operator(parts).run()
+                await Operator(parts, Informer(kube, "mysqlbackups")).run()
     finally:
         os.close(lock)
     return 0

@@ -17,6 +17,7 @@ from typing import Any
 from tiphys.local.client import ApiError, Informer, Kube
 from tiphys.local.operator import ensure, group, names, reboot
 from tiphys.local.operator.accounts import Account, account, group_statements
+from tiphys.local.operator.backup_spec import parse_init
 from tiphys.local.operator.decide import Errant, Join, Leave, Release, Remember, decide
 from tiphys.local.operator.diagnose import Diagnosis, diagnose
 from tiphys.local.operator.member import Member, from_pod
@@ -97,6 +98,8 @@ class Cluster:
         deleting = bool(obj["metadata"].get("deletionTimestamp"))
         try:
             spec = parse(obj)
+            if not (obj.get("status") or {}).get("createTime"):
+                parse_init(obj)
         except InvalidSpec as error:
             if deleting:
                 await set_finalizer(kube, "innodbclusters", obj, names.FINALIZER_CLUSTER, False)

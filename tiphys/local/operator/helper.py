@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tiphys.local.operator.names import COMPONENT
 from tiphys.local.operator.objects import decoded
 from tiphys.local.settings import Settings
 
@@ -89,6 +90,26 @@ class Api:
         query = urllib.parse.urlencode({"labelSelector": labels})
         items: list[dict[str, Any]] = self.call("GET", f"/api/v1/namespaces/{self.namespace}/pods?{query}")["items"]
         return items
+
+    def event(self, about: dict[str, Any], reason: str, message: str) -> None:
+        """Record a warning about an object, where people look for the reason."""
+        keys = ("namespace", "name", "uid")
+        reference = {"apiVersion": about["apiVersion"], "kind": about["kind"]}
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{about['metadata']['name']}.{time.time_ns():x}", "namespace": self.namespace},
+            "involvedObject": {**reference, **{key: about["metadata"][key] for key in keys}},
+            "type": "Warning",
+            "reason": reason,
+            "message": message[:1000],
+            "count": 1,
+            "firstTimestamp": moment,
+            "lastTimestamp": moment,
+            "source": {"component": COMPONENT},
+        }
+        self.call("POST", f"/api/v1/namespaces/{self.namespace}/events", event)
 
     def set_condition(self, pod: str, kind: str, value: bool, reason: str) -> None:
         """Set one condition of a pod's status, leaving the others alone."""

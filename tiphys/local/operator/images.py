@@ -12,6 +12,7 @@ from typing import Any
 from tiphys.local.kubelet.launch import Launch, LaunchError
 from tiphys.local.mysql_packages import MySQL, MySQLUnavailable, find
 from tiphys.local.operator import names
+from tiphys.local.operator.backups import AWS_FOLDER
 from tiphys.local.operator.mycnf import Identity, compose
 from tiphys.local.operator.rundir import short_link
 from tiphys.local.settings import cache_folder
@@ -31,6 +32,8 @@ def launch(container: dict[str, Any], pod: dict[str, Any], mounts: dict[str, Pat
         mysql = find()
     except MySQLUnavailable as error:
         raise LaunchError(str(error), reason="ErrImagePull") from error
+    if image == names.OPERATOR_IMAGE and (container.get("command") or [])[:1] == ["backup"]:
+        return _helper("backup_run", pod, home, *container["command"][1:], str(_mount(mounts, container, AWS_FOLDER)))
     if image == names.OPERATOR_IMAGE:
         return _helper("sidecar", pod, home, str(_socket(_mount(mounts, container, "/var/run/mysqld"))))
     if image == names.ROUTER_IMAGE:

@@ -59,6 +59,27 @@ def configure(address: str, socket: str, root: Account, admin: Account, recovery
     )
 
 
+def _populate(api: Api, pod: str, admin: Account) -> None:
+    """Fill a new cluster's first server as its initDB asks; a failure ends the sidecar, and it is started again."""
+    cluster = api.cluster(api.pod(pod)["metadata"]["labels"][names.LABEL_CLUSTER])
+    # Imported only here: every other server's sidecar starts without the loader.
+    if not (cluster["spec"].get("initDB") and pod.endswith("-0")):
+        return
+    from tiphys.local.operator import init_db
+    from tiphys.local.operator.backup_spec import parse_init
+
+    spec = parse_init(cluster)
+    if spec is None or not init_db.wanted(cluster, pod):
+        return
+    say("initDB", place=f"s3://{spec.place.bucket}/{spec.place.folder()}")
+    try:
+        rows = init_db.fill(os.environ["POD_IP"], spec, api.secret(spec.place.secret), admin)
+    except Exception as error:
+        api.event(cluster, "InitDBFailed", f"{pod}: {error}")
+        raise
+    say("initDB loaded", rows=rows)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sidecar."""
     given = options("sidecar", argv, "socket")
@@ -79,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 told = str(reason)[:60]
                 say("waiting", reason=str(reason))
             time.sleep(0.2)
+    _populate(api, given.pod, admin)
     api.set_condition(given.pod, names.GATE_CONFIGURED, True, "Configured")
     say("configured", found=found)
     become_quiet()
