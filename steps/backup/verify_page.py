@@ -10,7 +10,7 @@ from typing import Any
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.verify_queries import Answer
 from steps.backup.verify_record import Table
-from steps.backup.verify_verdict import Result, bytes_of, length
+from steps.backup.verify_verdict import Result, bytes_of, length, named
 from steps.report import page
 from steps.report.junit import Suite
 from steps.report.outcome import MARKS, Outcome
@@ -44,6 +44,7 @@ def render(result: Result) -> str:
 def context(result: Result) -> dict[str, Any]:
     """Return what the template shows."""
     order, checks = result.order, result.checks
+    kinds = checks.kinds if checks else ()
     tables = sorted(checks.tables if checks else (), key=lambda table: (not table.bad, -table.rows, table.name))
     return {
         "verdict": result.outcome.value,
@@ -57,7 +58,9 @@ def context(result: Result) -> dict[str, Any]:
         "answers": [(one, expectation(one)) for one in (checks.answers if checks else ())],
         "tables": tables[:MOST_TABLES],
         "more_tables": max(0, len(tables) - MOST_TABLES),
-        "kinds": checks.kinds if checks else (),
+        "kinds": [kind for kind in kinds if kind.expected or kind.bad],
+        "none_of": [kind.kind for kind in kinds if not (kind.expected or kind.bad)],
+        "named": named,
         "damaged": result.objects.damaged if result.objects else (),
         "equal": equal,
         "backup": facts(result),

@@ -16,6 +16,7 @@ from steps.backup.layout import BadLayout, loads
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import FORMAT, Manifest
 from steps.backup.objects import Bucket, NoObject
+from steps.backup.readers import reading
 from steps.backup.verify_expect import DURATION, duration
 from steps.backup.verify_queries import Question
 from steps.backup.verify_record import ORDER, Order, dump, now, seconds_between
@@ -121,7 +122,9 @@ def verify_prepare(
             queries_from=queries_from,
             questions=tuple(questions),
         )
-        order = described(order, read_manifest(bucket, source.prefix + MANIFEST, name))
+        # The steps that follow read on: nobody may remove the backup between two of them.
+        with reading(bucket, name, run, lingers=True):
+            order = described(order, read_manifest(bucket, source.prefix + MANIFEST, name))
     finally:
         bucket.close()
     log(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from steps.backup import verify_page
+from steps.backup import readers, verify_page
 from steps.backup.catalogue import VERIFICATIONS
 from steps.backup.objects import Bucket
 from steps.backup.verify_record import (
@@ -137,6 +137,8 @@ def publish(bucket: Bucket, place: str, result: Result, folder: Path) -> Verifie
         key = f"{VERIFICATIONS}/{result.order.backup}/{result.order.run}.json"
         bucket.put(key, json.dumps(note(result, report), indent=1).encode())
         log("verdict noted", key=key)
+    # The note of who reads lingers between the steps, and nobody reads any more.
+    bucket.delete(f"{readers.FOLDER}/{result.order.backup}/{result.order.run}.lingers")
     return Verified(result.outcome.value, result.rto_seconds, report, html, machine, xml)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.verify_content import listed
-from steps.backup.verify_record import Checks, Objects, Order, Restoration, Scratch, seconds_between
+from steps.backup.verify_record import Checks, Kind, Objects, Order, Restoration, Scratch, seconds_between
 from steps.report.outcome import Outcome
 
 NAMED = 10
@@ -227,11 +227,16 @@ def _good(order: Order, objects: Objects | None, checks: Checks | None) -> list[
             "the backup's."
         )
     if checks and not any(kind.bad for kind in checks.kinds):
-        counted = ", ".join(f"{kind.found} {kind.kind}" for kind in checks.kinds if kind.expected)
+        counted = ", ".join(named(kind) for kind in checks.kinds if kind.expected)
         found.append(f"The same objects are there by name: {counted or 'none were in the backup'}.")
     if checks and checks.answers and not any(one.bad for one in checks.answers):
         found.append(f"All {len(checks.answers)} queries of ConfigMap {order.queries_from} are answered as expected.")
     return found
+
+
+def named(kind: Kind) -> str:
+    """Return a number of objects with its noun: ``1 view``, ``2 views``."""
+    return f"{kind.found} {kind.kind.removesuffix('s') if kind.found == 1 else kind.kind}"
 
 
 def _known(order: Order, objects: Objects | None, checks: Checks | None) -> list[str]:
