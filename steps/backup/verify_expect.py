@@ -144,6 +144,13 @@ def answer(rows: Sequence[Sequence[Any]]) -> str:
     return (text if len(text) <= 2 * SHOWN else text[: 2 * SHOWN] + "…") + more
 
 
+def expectation(expect: Any) -> str:
+    """Return what is expected for people: rows as `answer` shows them."""
+    if isinstance(expect, list):
+        return answer([row if isinstance(row, list) else [row] for row in expect]) if expect else "no row"
+    return shown(expect)
+
+
 def _rows_differ(expect: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]]) -> str:
     for number, (wanted, seen) in enumerate(zip(expect, rows, strict=False), 1):
         if len(wanted) != len(seen):

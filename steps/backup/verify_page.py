@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.backup.manifest import FILE as MANIFEST
-from steps.backup.verify_queries import Answer
+from steps.backup.verify_expect import expectation
 from steps.backup.verify_record import Table
 from steps.backup.verify_verdict import Result, bytes_of, length, named
 from steps.report import page
@@ -55,7 +55,7 @@ def context(result: Result) -> dict[str, Any]:
         "result": result,
         "order": order,
         "rows": rows(result),
-        "answers": [(one, expectation(one)) for one in (checks.answers if checks else ())],
+        "answers": [(one, expectation(one.expect)) for one in (checks.answers if checks else ())],
         "tables": tables[:MOST_TABLES],
         "more_tables": max(0, len(tables) - MOST_TABLES),
         "kinds": [kind for kind in kinds if kind.expected or kind.bad],
@@ -138,11 +138,6 @@ def equal(table: Table) -> str:
     return f"{table.same:,} of {table.chunks:,}" + (f" ({table.uncompared:,} counted only)" if table.uncompared else "")
 
 
-def expectation(one: Answer) -> str:
-    """Return what was expected of an answer, for people."""
-    return "no row" if one.expect == [] else "NULL" if one.expect is None else str(one.expect)
-
-
 def facts(result: Result) -> dict[str, str]:
     """Return what is known of the backup."""
     order = result.order
@@ -202,10 +197,10 @@ def limits(result: Result) -> list[str]:
 def to_json(result: Result) -> dict[str, Any]:
     """Return report.json: a stable schema for machines.
 
-    Keys: ``schema``, ``verdict``, ``sentence``, ``reasons``, ``sound``; ``run``, ``namespace``, ``cluster``,
-    ``backup``, ``started_at``, ``ended_at``; ``rto_seconds`` (null where not reached), ``rpo_seconds``; ``phases``
-    (key, title, seconds, in_rto); ``objects``, ``scratch``, ``restoration``, ``checks`` (null where not reached);
-    ``order`` (parameters and what the manifest says).
+    Keys: ``schema``, ``verdict``, ``sentence``, ``problems``, ``notes``, ``sound``; ``run``, ``namespace``,
+    ``cluster``, ``backup``, ``started_at``, ``ended_at``; ``rto_seconds`` (null where not reached), ``rpo_seconds``;
+    ``phases`` (key, title, seconds, in_rto); ``objects``, ``scratch``, ``restoration``, ``checks`` (null where not
+    reached); ``order`` (parameters and what the manifest says).
     """
     order = dataclasses.asdict(result.order)
 
@@ -216,7 +211,8 @@ def to_json(result: Result) -> dict[str, Any]:
         "schema": SCHEMA,
         "verdict": result.outcome.value,
         "sentence": result.sentence,
-        "reasons": list(result.reasons),
+        "problems": list(result.problems),
+        "notes": list(result.notes),
         "sound": result.sound,
         "run": result.order.run,
         "namespace": result.order.namespace,
@@ -255,7 +251,7 @@ def to_xml(result: Result) -> bytes:
         for kind in checks.kinds if checks else ():
             case(f"the same {kind.kind} are there", 0.0, "; ".join(kind.bad))
         for one in checks.answers if checks else ():
-            case(f"query {one.name}", one.seconds, f"{one.bad}; expected {expectation(one)}" if one.bad else "")
+            case(f"query {one.name}", one.seconds, f"{one.bad}; expected {expectation(one.expect)}" if one.bad else "")
         if checks is None:
             case("the restored data is the backup's", 0.0, "", True)
         if order.max_rto is not None:

@@ -137,7 +137,9 @@ def _asked(target: Target, question: Question, moment: datetime, timeout: float)
             rows = query(connection, question.sql)
             said = answer(rows)
             bad = mismatch(question.expect, rows, moment)
-            if len(rows) > MOST_ROWS:
+            if time.monotonic() - started >= timeout:
+                bad = f"no answer within {timeout:g} s"  # an interrupted SLEEP() answers 1
+            elif len(rows) > MOST_ROWS:
                 bad = f"the answer has more than {MOST_ROWS} rows: count or limit them in SQL"
         except mysql.connector.Error as error:
             late = time.monotonic() - started >= timeout

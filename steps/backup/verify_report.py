@@ -62,7 +62,7 @@ def verify_report() -> Verified:
     finally:
         bucket.close()
     if error := ERRORS.get(result.outcome):
-        raise error(f"{result.outcome}: {' '.join(result.reasons)}", outputs=reported)
+        raise error(f"{result.outcome}: {' '.join(result.problems)}", outputs=reported)
     return reported
 
 
@@ -132,7 +132,7 @@ def publish(bucket: Bucket, place: str, result: Result, folder: Path) -> Verifie
     machine.write_text(json.dumps(verify_page.to_json(result), indent=1, default=str) + "\n")
     xml.write_bytes(verify_page.to_xml(result))
     report = f"{place}/{HTML}" if place else str(html)
-    log("verdict", verdict=result.outcome, sentence=result.sentence, reasons=result.reasons)
+    log("verdict", verdict=result.outcome, sentence=result.sentence, problems=result.problems)
     if result.outcome in (Outcome.PASS, Outcome.FAIL):
         key = f"{VERIFICATIONS}/{result.order.backup}/{result.order.run}.json"
         bucket.put(key, json.dumps(note(result, report), indent=1).encode())
@@ -154,5 +154,5 @@ def note(result: Result, report: str) -> dict[str, Any]:
         "report": report,
         "mode": result.order.mode,
         "sound": result.sound,
-        "reasons": list(result.reasons),
+        "problems": list(result.problems),
     }

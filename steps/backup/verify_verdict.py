@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.verify_content import listed
+from steps.backup.verify_expect import expectation
 from steps.backup.verify_record import Checks, Kind, Objects, Order, Restoration, Scratch, seconds_between
 from steps.report.outcome import Outcome
 
@@ -50,7 +51,8 @@ class Result:
         ended_at: ISO time of this judgement.
         outcome: the verdict.
         sentence: the whole result in one sentence.
-        reasons: why, and what should be known beside it.
+        problems: what led to a verdict other than PASS, in sentences.
+        notes: what was found in order, and what should be known beside it.
         sound: whether the files are whole, the backup restores and the data is equal, whatever budgets and the user's
             queries say; None where that is not known.
         rto_seconds: from asking for a cluster to usable data; None where it did not get there.
@@ -65,7 +67,8 @@ class Result:
     ended_at: str
     outcome: Outcome
     sentence: str
-    reasons: tuple[str, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
     sound: bool | None
     rto_seconds: float | None
     phases: tuple[Phase, ...]
@@ -102,13 +105,13 @@ def judge(
         outcome = Outcome.ABORTED if stopped else Outcome.INVALID
     else:
         outcome = Outcome.PASS
-    reasons = damage + broken
-    if missing:
-        reasons.append(f"{'The run was stopped' if stopped else 'The run did not come to its end'}: {missing}.")
-    reasons += _good(order, objects, checks) if not damage else []
-    reasons += _known(order, objects, checks)
+    problems = damage + broken
+    if missing and outcome is not Outcome.FAIL:
+        problems.append(f"{'The run was stopped' if stopped else 'The run did not come to its end'}: {missing}.")
+    notes = _good(order, objects, checks) + _known(order, objects, checks)
     sound = False if damage else None if missing else True
-    sentence = _sentence(order, outcome, (damage + broken or [missing])[0], rto)
+    first = (damage or _answers_in_short(checks) or broken or [missing])[0]
+    sentence = _sentence(order, outcome, first, rto)
     return Result(
         order,
         objects,
@@ -118,7 +121,8 @@ def judge(
         ended_at,
         outcome,
         sentence,
-        tuple(reasons),
+        tuple(problems),
+        tuple(notes),
         sound,
         rto,
         phases,
@@ -150,14 +154,21 @@ def _few(sentences: list[str], what: str) -> list[str]:
 def _wrong_answers(checks: Checks | None) -> list[str]:
     if checks is None:
         return []
-    wrong = [
-        f"Query “{one.name}”: {one.bad}; expected {_expectation(one.expect)}." for one in checks.answers if one.bad
-    ]
+    wrong = []
+    for one in checks.answers:
+        if one.bad:
+            # Where rows differ, the row that does is told with what it should be.
+            expected = "" if isinstance(one.expect, list) and one.expect else f"; expected: {expectation(one.expect)}"
+            wrong.append(f"Query “{one.name}”: {one.bad.rstrip('.')}{expected}.")
     return _few(wrong, "wrong answers")
 
 
-def _expectation(expect: object) -> str:
-    return "no row" if expect == [] else "NULL" if expect is None else str(expect)
+def _answers_in_short(checks: Checks | None) -> list[str]:
+    answers = checks.answers if checks else ()
+    wrong = [one.name for one in answers if one.bad]
+    verb = "is" if len(wrong) == 1 else "are"
+    said = f"{len(wrong)} of {len(answers)} queries {verb} not answered as expected ({listed(wrong, 3)})"
+    return [said] if wrong else []
 
 
 def _over_budget(order: Order, rto: float | None) -> list[str]:
@@ -278,7 +289,9 @@ def _sentence(order: Order, outcome: Outcome, first: str, rto: float | None) -> 
 
 
 def length(seconds: float) -> str:
-    """Return a length of time as people read it: ``4.2 s``, ``3 min 20 s``, ``5 h 12 min``, ``2 d 3 h``."""
+    """Return a length of time as people read it: ``30 ms``, ``4.2 s``, ``3 min 20 s``, ``5 h 12 min``, ``2 d 3 h``."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
