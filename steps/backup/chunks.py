@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-
-BLOCK_BYTES = 512 * 1024
-"""The server joins about this many bytes of rows into one answer."""
 
 FEWEST_BYTES = 16
 """A row counts this many bytes at least: the statistics of a table that was just made say 0."""
@@ -38,6 +35,11 @@ def split(whole: KeyRange, parts: int) -> list[KeyRange]:
     return [KeyRange(low, following - 1, rows) for low, following in zip(edges, edges[1:], strict=False)]
 
 
+def rows_per_chunk(row_bytes: int, bytes_per_chunk: int) -> int:
+    """Return how many rows make a chunk, by the statistics."""
+    return max(1, bytes_per_chunk // max(row_bytes, FEWEST_BYTES))
+
+
 def plan(
     whole: KeyRange, row_bytes: int, bytes_per_chunk: int, estimate: Callable[[KeyRange], int] | None = None
 ) -> list[KeyRange]:
@@ -50,7 +52,7 @@ def plan(
         estimate: how many rows the server thinks are in a range. Where keys lie unevenly, ranges with more than
             twice the rows wanted are halved until they have not.
     """
-    wanted = max(1, bytes_per_chunk // max(row_bytes, FEWEST_BYTES))
+    wanted = rows_per_chunk(row_bytes, bytes_per_chunk)
     pieces = split(whole, round(whole.rows / wanted))
     if estimate is None or len(pieces) == 1:
         return pieces
@@ -66,11 +68,3 @@ def plan(
         else:
             planned.append(KeyRange(piece.low, piece.high, rows))
     return planned
-
-
-def blocks(chunk: KeyRange, row_bytes: int) -> Iterator[KeyRange]:
-    """Yield the ranges that the server joins into one answer each, in order."""
-    rows = max(1, BLOCK_BYTES // max(row_bytes, FEWEST_BYTES))
-    keys = max(1, rows * chunk.span // max(chunk.rows, 1))
-    for low in range(chunk.low, chunk.high + 1, keys):
-        yield KeyRange(low, min(low + keys - 1, chunk.high), rows)

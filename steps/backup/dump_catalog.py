@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from steps.backup.dump_columns import COLUMNS_SQL, Column, columns_of
+from steps.backup.dump_columns import COLUMNS_SQL, Column, columns_of, key_of
 from steps.mysql.connection import query
 
 SYSTEM_SCHEMAS = (
@@ -78,6 +78,7 @@ class TableInfo:
         row_bytes: by the statistics.
         columns: all of them.
         key: columns of the primary key.
+        order: the same, where rows can be read in its order; else empty.
         unique: whether it has a primary key, or a unique key whose columns are never NULL.
         triggers: names, in the order in which they were made.
         partitions: name to rows by the statistics; subpartitions where there are some.
@@ -90,6 +91,7 @@ class TableInfo:
     row_bytes: int
     columns: list[Column]
     key: list[str] = field(default_factory=list)
+    order: tuple[Column, ...] = ()
     unique: bool = True
     triggers: list[str] = field(default_factory=list)
     partitions: dict[str, int] = field(default_factory=dict)
@@ -98,12 +100,6 @@ class TableInfo:
     def written(self) -> list[Column]:
         """The columns whose values are written: generated ones are made again."""
         return [column for column in self.columns if not column.generated]
-
-    @property
-    def cut_by(self) -> str | None:
-        """The column by which it can be cut into ranges: the first of the primary key, where it is an integer."""
-        first = next((column for column in self.columns if self.key and column.name == self.key[0]), None)
-        return first.name if first is not None and first.integer and not first.generated else None
 
 
 @dataclass(frozen=True)
@@ -159,12 +155,13 @@ def _table(connection: Any, schema: str, row: tuple[Any, ...]) -> TableInfo:
     columns = columns_of(query(connection, COLUMNS_SQL, [schema, name]))
     indexes = query(
         connection,
-        "SELECT index_name, column_name, nullable FROM information_schema.statistics"
+        "SELECT index_name, column_name, nullable, sub_part, collation FROM information_schema.statistics"
         " WHERE table_schema = %s AND table_name = %s AND non_unique = 0 ORDER BY index_name, seq_in_index",
         [schema, name],
     )
     # A part of a unique key that is an expression has no column's name, and does not count.
-    nullable = {str(index) for index, column, null in indexes if null == "YES" or column is None}
+    nullable = {str(index) for index, column, null, _, _ in indexes if null == "YES" or column is None}
+    primary = [(column, part, direction) for index, column, _, part, direction in indexes if index == "PRIMARY"]
     partitions = query(
         connection,
         "SELECT COALESCE(subpartition_name, partition_name), table_rows FROM information_schema.partitions"
@@ -188,8 +185,9 @@ def _table(connection: Any, schema: str, row: tuple[Any, ...]) -> TableInfo:
         rows=int(row[3] or 0),
         row_bytes=int(row[4] or 0),
         columns=columns,
-        key=[str(column) for index, column, _ in indexes if index == "PRIMARY"],
-        unique=any(str(index) not in nullable for index, _, _ in indexes),
+        key=[str(column) for column, _, _ in primary],
+        order=key_of(primary, columns),
+        unique=any(str(each[0]) not in nullable for each in indexes),
         triggers=[each[0] for each in triggers],
         partitions={str(part): int(count or 0) for part, count in partitions},
     )

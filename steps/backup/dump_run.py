@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from threading import Event
 from typing import Any
 
 from steps.backup import dump_ddl as ddl
 from steps.backup import layout
-from steps.backup.chunks import KeyRange, blocks, plan
 from steps.backup.dump_catalog import SchemaInfo, Selection, TableInfo, read_accounts, read_catalog
 from steps.backup.dump_columns import encoded
-from steps.backup.dump_keys import Keys
-from steps.backup.dump_rows import Block, Source, read_blocks, read_rows
+from steps.backup.dump_rows import Source
 from steps.backup.dump_snapshot import Snapshot
+from steps.backup.dump_work import Reader, Stopped, TableTask, Work
 from steps.backup.dump_writer import Writer
 from steps.backup.encryption import Cipher, Keyring
-from steps.backup.layout import BaseNames, Chunk
+from steps.backup.layout import BaseNames
 from steps.backup.manifest import Manifest
 from steps.backup.objects import Bucket
-from steps.errors import StepError, Temporary
+from steps.backup.pace import Pace
+from steps.errors import Temporary
 from steps.log import log, progress
-from steps.mysql.connection import query, quoted, translated
 
 SMALL_CHUNK = 4_000_000
 """Bytes before compression below which no chunk is cut for the sake of work for all readers."""
@@ -45,6 +42,7 @@ class Order:
         enabled_events: events (schema, name) that are enabled on the primary.
         bytes_per_chunk: before compression, about.
         keyring: to encrypt it with; None leaves it plain.
+        pace: told of the bytes of rows, waits where they come too fast.
     """
 
     name: str
@@ -56,18 +54,7 @@ class Order:
     bytes_per_chunk: int
     dumper: str = f"tiphys {version('tiphys')}"
     keyring: Keyring | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """One piece of the readers' work: a chunk whose keys are known, or (`keys` None) all rows of a source."""
-
-    source: Source
-    base: str
-    rows: int
-    row_bytes: int
-    chunk: Chunk | None = None
-    keys: KeyRange | None = None
+    pace: Callable[[int], None] = Pace(0).take
 
 
 def write_backup(bucket: Bucket, moment: Snapshot, order: Order) -> Manifest:
@@ -100,14 +87,13 @@ def write_dump(bucket: Bucket, prefix: str, moment: Snapshot, order: Order, *, s
     data = sum(table.rows * table.row_bytes for schema in catalog for table in schema.tables)
     # Small enough that every reader has some, where there is little data.
     bytes_per_chunk = min(order.bytes_per_chunk, max(SMALL_CHUNK, data // (3 * len(moment.readers))))
-    tasks = _tasks(moment.readers[0], catalog, names, bytes_per_chunk)
     total = sum(table.rows for schema in catalog for table in schema.tables)
-    log("tables found", tables=sum(len(s.tables) for s in catalog), rows_about=total, chunks_about=len(tasks))
+    log("tables found", tables=sum(len(s.tables) for s in catalog), rows_about=total, bytes_about=data)
     with progress(f"backup {order.name}", total, "rows") as bar:
         cipher = Cipher.new(order.keyring, order.name) if sealed and order.keyring else None
         writer = Writer(bucket, prefix, bar.advance, cipher)
         try:
-            _write_all(writer, moment, order, catalog, names, tasks)
+            _write_all(writer, moment, order, catalog, names, bytes_per_chunk)
             moment.check()
             manifest = _manifest(writer, moment, order, catalog, names)
             _compare(bucket, prefix, manifest)
@@ -136,101 +122,44 @@ def _base_names(catalog: list[SchemaInfo]) -> Names:
     return found
 
 
-def _tasks(connection: Any, catalog: list[SchemaInfo], names: Names, bytes_per_chunk: int) -> list[Task]:
-    """Return the readers' work, the largest first, so that none is left alone with a large one at the end."""
-    made: list[Task] = []
-    for schema in catalog:
-        for table in schema.tables:
-            parts = table.partitions or {"": table.rows}
-            for part, rows in parts.items():
-                base = names[(schema.name, table.name, part) if part else (schema.name, table.name)]
-                source = Source(schema.name, table.name, table.written, table.cut_by, part, tuple(table.key))
-                made += _cut(connection, source, base, rows, table.row_bytes, bytes_per_chunk)
-    return sorted(made, key=lambda task: task.rows * task.row_bytes, reverse=True)
-
-
-def _cut(connection: Any, source: Source, base: str, rows: int, row_bytes: int, bytes_per_chunk: int) -> list[Task]:
-    if source.key is None:
-        return [Task(source, base, rows, row_bytes)]
-    key = quoted(source.key)
-    # Asked in the snapshot, so that the first and the last row of it are within.
-    low, high = query(connection, f"SELECT MIN({key}), MAX({key}) FROM {source.origin}")[0]
-    if low is None:
-        return [Task(source, base, 0, row_bytes, Chunk(base, 0, True))]
-
-    def estimate(keys: KeyRange) -> int:
-        # The traditional format has the estimate as a column of its own. Where an index is forced, nobody estimates.
-        sql = f"EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {source.name}{source.where(keys)}"
-        return int(query(connection, sql)[0][9] or 0)
-
-    ranges = plan(KeyRange(int(low), int(high), rows), row_bytes, bytes_per_chunk, estimate)
+def _tasks(catalog: list[SchemaInfo], names: Names) -> list[TableTask]:
+    """Return the readers' work: every table, or every partition of one."""
     return [
-        Task(source, base, keys.rows, row_bytes, Chunk(base, number, number == len(ranges) - 1), keys)
-        for number, keys in enumerate(ranges)
+        TableTask(
+            Source(schema.name, table.name, tuple(table.written), table.order, part),
+            names[(schema.name, table.name, part) if part else (schema.name, table.name)],
+            rows,
+            table.row_bytes,
+        )
+        for schema in catalog
+        for table in schema.tables
+        for part, rows in (table.partitions or {"": table.rows}).items()
     ]
 
 
 def _write_all(
-    writer: Writer, moment: Snapshot, order: Order, catalog: list[SchemaInfo], names: Names, tasks: list[Task]
+    writer: Writer,
+    moment: Snapshot,
+    order: Order,
+    catalog: list[SchemaInfo],
+    names: Names,
+    bytes_per_chunk: int,
 ) -> None:
-    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    for task in tasks:
-        waiting.put(task)
-    stop = Event()
-    with ThreadPoolExecutor(max_workers=len(moment.readers)) as pool:
-        readers = [pool.submit(_read, writer, order, connection, waiting, stop) for connection in moment.readers]
+    work = Work(_tasks(catalog, names))
+    readers = [
+        Reader(connection, work, writer, bytes_per_chunk, order.pace, order.pod) for connection in moment.readers
+    ]
+    with ThreadPoolExecutor(max_workers=len(readers)) as pool:
+        running = [pool.submit(reader.run) for reader in readers]
         try:
             _write_definitions(writer, moment, order, catalog, names)
         except BaseException:
-            stop.set()
+            work.stop()
             raise
-    errors = [error for reader in readers if (error := reader.exception()) is not None]
+    errors = [error for each in running if (error := each.exception()) is not None]
     if errors:
         # Those that were stopped say nothing of why.
-        raise next((error for error in errors if not isinstance(error, _Stopped)), errors[0])
-
-
-class _Stopped(StepError):
-    """Another thread failed."""
-
-
-def _read(writer: Writer, order: Order, connection: Any, waiting: queue.SimpleQueue[Task], stop: Event) -> None:
-    """Do tasks until there are none; an error stops the other threads as well."""
-    import mysql.connector
-
-    def going(found: Iterator[Block]) -> Iterator[Block]:
-        for block in found:
-            if stop.is_set():
-                raise _Stopped("Another connection of this backup failed.")
-            yield block
-
-    task: Task | None = None
-    try:
-        while not stop.is_set() and (task := _next(waiting)) is not None:
-            whole = Keys(partition=task.source.partition) if task.source.ordered_by else None
-            if task.chunk is None:
-                rows = read_rows(connection, task.source)
-                writer.chunks(task.base, going(rows), order.bytes_per_chunk, whole)
-            elif task.keys is None:
-                writer.chunk(task.chunk, (), whole)
-            else:
-                rows = read_blocks(connection, task.source, blocks(task.keys, task.row_bytes))
-                chunk = Keys((task.keys.low,), (task.keys.high,), partition=task.source.partition)
-                writer.chunk(task.chunk, going(rows), chunk)
-    except mysql.connector.Error as error:
-        stop.set()
-        what = f"{order.pod}, table {task.source.title}" if task else order.pod
-        raise translated(error, what, "of the backup") from error
-    except BaseException:
-        stop.set()
-        raise
-
-
-def _next(waiting: queue.SimpleQueue[Task]) -> Task | None:
-    try:
-        return waiting.get_nowait()
-    except queue.Empty:
-        return None
+        raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
 
 
 def _write_definitions(writer: Writer, moment: Snapshot, order: Order, catalog: list[SchemaInfo], names: Names) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from steps.backup.dump_columns import COLUMNS_SQL, KEY_SQL, columns_of, line
+from steps.backup.dump_columns import COLUMNS_SQL, KEY_SQL, columns_of, key_of
 from steps.backup.dump_keys import Keys
-from steps.backup.dump_rows import SESSION_SQL, Source, row_blocks
+from steps.backup.dump_rows import SESSION_SQL, Source, read
 from steps.backup.layout import BadLayout
 from steps.backup.manifest import File
 from steps.errors import StepError
@@ -38,17 +38,12 @@ def reread(connection: Any, schema: str, table: str, file: File) -> Iterator[byt
         )
     keys = Keys.parse(file.keys)
     columns = columns_of(query(connection, COLUMNS_SQL, [schema, table]))
-    by_name = {column.name: column for column in columns}
-    key = [by_name[str(row[0])] for row in query(connection, KEY_SQL, [schema, table])]
+    key = key_of(query(connection, KEY_SQL, [schema, table]), columns)
     if len(key) < max(1, len(keys.low), len(keys.high)):
         raise StepError(f"{schema}.{table} has not the primary key by which the backup read it: restore it again.")
-    written = [column for column in columns if not column.generated]
-    source = Source(schema, table, written, None, keys.partition, tuple(column.name for column in key))
-    condition = keys.condition(key)
-    where = f" WHERE {condition}" if condition else ""
+    source = Source(schema, table, tuple(column for column in columns if not column.generated), key, keys.partition)
     # Not cut by its key: the chunk holds as many rows as it says. More rows after it show in a count.
     limit = "" if keys.low or keys.high else f" LIMIT {file.rows} OFFSET {keys.offset}"
     query(connection, SESSION_SQL)
-    sql = f"SELECT CONCAT({line(written)}) FROM {source.origin}{where}{source.order}{limit}"
-    for block in row_blocks(connection, sql, source.title):
-        yield block.data
+    for block in read(connection, source, keys, limit):
+        yield bytes(block.data)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import ssl
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from mysql.connector import DatabaseError
+from mysql.connector import DatabaseError, OperationalError
 from mysql.connector import Error as MySQLError
 from mysql.connector.connection import MySQLConnection
+from mysql.connector.errors import get_exception
 from mysql.connector.network import MySQLTCPSocket
 
 
@@ -65,6 +67,35 @@ class Connection(MySQLConnection):
         except BaseException:
             self._cut()
             raise
+
+    def raw_rows(self, sql: str, room: Callable[[], memoryview]) -> Iterator[int]:
+        """Run a statement and yield how many bytes of its rows' packets came into `room()`, without end.
+
+        Whoever reads them knows the last packet, and hands it to `raw_rows_end`; nothing else may be sent before that.
+        """
+        self.cmd_query(sql)
+        if not self.unread_result or self._socket is None or self._socket.sock is None:
+            raise DatabaseError("The statement gives no rows")
+        sock, place = self._socket.sock, self._socket.address
+        sock.settimeout(float(self._read_timeout) if self._read_timeout else None)
+        while True:
+            try:
+                count = sock.recv_into(room())
+            except OSError as error:
+                raise OperationalError(errno=2013, values=(place, str(error))) from error
+            if not count:
+                raise OperationalError(errno=2013, values=(place, "the server closed the connection"))
+            yield count
+
+    def raw_rows_end(self, packet: bytes) -> None:
+        """Take the packet after the rows; the connection is free for other statements.
+
+        Raises:
+            mysql.connector.Error: the server gave up while it sent rows.
+        """
+        self.unread_result = False
+        if packet[:1] == b"\xff":
+            raise get_exception(b"\0\0\0\0" + packet)
 
     def _cut(self) -> None:
         if self._socket is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -29,7 +30,6 @@ from steps.backup.layout import prefix
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
 from steps.backup.reread import reread
-from steps.errors import StepError
 from steps.mysql.connection import query, quoted
 from steps.mysql.topology import judge, read_views
 
@@ -238,8 +238,9 @@ def reread_all(connection: Any, manifest: Manifest, schema: str, names: dict[str
     return same
 
 
-def test_the_rows_of_every_chunk_are_read_again(shop: tuple[Manifest, dict[str, bytes]], connection: Any) -> None:
+def test_the_rows_of_every_chunk_are_read_again(shop: tuple[Manifest, dict[str, bytes]], server: Server) -> None:
     manifest, _ = shop
+    connection = server.connect()
     names = {f"shop@{t}": t for t in SUMS} | {f"shop@code@p{part}": "code" for part in range(3)}
     seen = reread_all(connection, manifest, "shop", names)
     assert set(seen) == {name for name in manifest.files if name.endswith(".zst") and "log_unique" not in name}
@@ -353,18 +354,27 @@ def test_a_block_that_is_too_long_for_the_server_is_read_in_halves(
     assert query(connection, "CHECKSUM TABLE wide.wide") == before
 
 
-def test_a_row_that_no_packet_takes_is_an_error_and_leaves_nothing(
-    server: Server, bucket: Bucket, connection: Any
-) -> None:
+def test_a_row_as_long_as_the_server_takes_is_written(server: Server, bucket: Bucket, connection: Any) -> None:
     limit = query(connection, "SELECT @@max_allowed_packet")[0][0]
     query(connection, "CREATE SCHEMA huge")
-    query(connection, "CREATE TABLE huge.huge (id INT PRIMARY KEY, b LONGBLOB)")
-    query(connection, f"INSERT INTO huge.huge VALUES (1, REPEAT('x', {limit} - 100000))")
-    there = bucket.keys("")
-    with pytest.raises(StepError, match=r"huge.huge is longer as text"):
-        dumped(bucket, "huge")
-    assert bucket.keys("") == there
+    query(connection, "CREATE TABLE huge.huge (id INT PRIMARY KEY, b LONGBLOB, t LONGTEXT)")
+    # Rows of one packet or of several, and one that fills its packets to the last byte (headers of the fields: 1+1+4).
+    exact = (1 << 24) - 1 - 6 - 1
+    longest = limit - 100_000
+    query(connection, f"INSERT INTO huge.huge VALUES (1, REPEAT('xyz', {longest} DIV 3), NULL)")
+    query(
+        connection, f"INSERT INTO huge.huge VALUES (2, '', REPEAT('t\\n', {exact} DIV 2)), (3, REPEAT('y', {exact}), 1)"
+    )
+    query(connection, "INSERT INTO huge.huge VALUES (4, 'last', 'one')")
+    manifest, files = dumped(bucket, "huge")
+    lines = b"".join(rows_of(files[n]) for n in sorted(files) if n.endswith(".zst")).split(b"\n")[:-1]
     query(connection, "DROP SCHEMA huge")
+    assert manifest.rows == len(lines) == 4
+    one, two, three, four = (line.split(b"\t") for line in lines)
+    assert base64.b64decode(one[1].replace(b"\\n", b"")) == b"xyz" * (longest // 3) and one[2] == b"\\N"
+    assert two == [b"2", b"", b"t\\n" * (exact // 2)]
+    assert base64.b64decode(three[1].replace(b"\\n", b"")) == b"y" * exact and three[2] == b"1"
+    assert four == [b"4", base64.b64encode(b"last"), b"one"]
 
 
 def test_a_server_that_takes_no_writes_is_read_all_the_same(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from steps.backup.backup import choose
-from steps.backup.chunks import KeyRange, blocks, plan, split
+from steps.backup.chunks import KeyRange, plan, split
 from steps.backup.dump_catalog import Selection
-from steps.backup.dump_columns import Column
+from steps.backup.dump_columns import Column, key_of
 from steps.backup.dump_ddl import display, sql_account
+from steps.backup.dump_keys import Keys
+from steps.backup.layout import BadLayout
 from steps.backup.objects import NoObject, told
+from steps.backup.pace import Pace
 from steps.errors import StepError, Temporary
 from steps.mysql.topology import Member, Topology
 
@@ -55,20 +60,66 @@ def test_crowded_keys_are_cut_finer_and_empty_ranges_joined() -> None:
     assert len(planned) < 60
 
 
-def test_blocks_are_the_chunk_and_hold_about_as_many_rows_each() -> None:
-    chunk = KeyRange(-50, 99_949, 10_000)
-    cut = list(blocks(chunk, 100))
-    assert gapless(chunk, cut)
-    assert {block.span for block in cut[:-1]} == {52_420}, "5242 rows of 100 bytes, one key in ten"
-    assert [b.span for b in blocks(KeyRange(7, 9, 0), 0)] == [3]
-    assert [b.span for b in blocks(KeyRange(7, 9, 3), 10**9)] == [1, 1, 1], "rows larger than a block"
-
-
-def test_a_null_and_a_failed_expression_are_told_apart() -> None:
-    assert "IFNULL" not in Column("a", "blob", True, False).expression
-    assert Column("a", "INT", False, False).expression == "`a`"
+def test_columns_are_asked_for_as_they_are_unless_text_would_lose_something() -> None:
+    assert Column("a", "INT", False, False).selected == "`a`"
+    assert "AS DOUBLE" in Column("a", "float", True, False).selected
     with pytest.raises(ValueError, match="type hologram"):
-        Column("a", "hologram", False, False).expression  # noqa: B018
+        Column("a", "hologram", False, False).form  # noqa: B018
+
+
+COMPOSITE = (
+    Column("a", "varchar", False, False, "latin1"),
+    Column("b", "int", False, False),
+    Column("c", "datetime", False, False),
+)
+
+
+def test_stretches_of_a_key_meet_without_gap_or_overlap() -> None:
+    """In Python's own order of tuples, for every row: it is in exactly one of three stretches that share their ends."""
+    edges = [("4142", 5, "2020-01-01 00:00:00"), ("4142", 7, "1999-12-31 23:59:59")]
+    stretches = [Keys((), edges[0], False), Keys(edges[0], edges[1], False), Keys(edges[1])]
+    rows = [
+        (a, b, c)
+        for a in ("A", "AB", "B", "")
+        for b in (4, 5, 6, 7, 8)
+        for c in ("1999-12-31 23:59:59", "2020-01-01 00:00:00", "2020-01-01 00:00:01")
+    ]
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE t (a TEXT, b INT, c TEXT)")
+    database.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
+    found: list[tuple[str, int, str]] = []
+    for keys in stretches:
+        condition = keys.condition(COMPOSITE).replace("_latin1 X'4142'", "'AB'")
+        found += database.execute(f"SELECT a, b, c FROM t WHERE {condition} ORDER BY a, b, c").fetchall()
+    assert found == sorted(rows)
+
+
+def test_a_stretch_comes_back_from_the_manifest_and_a_damaged_one_runs_no_sql() -> None:
+    for keys in (Keys(), Keys((1,), (2,), partition="p"), Keys(("00", 1), ("FF", -1), False), Keys(offset=7)):
+        assert Keys.parse(keys.described()) == keys
+    for value in ("x", "4", "' OR 1", "41' OR '", 5):
+        with pytest.raises(BadLayout, match="no value of column a"):
+            Keys((value,)).condition(COMPOSITE)
+    for value in ("x", "5 OR 1", "5"):
+        with pytest.raises(BadLayout):
+            Keys(("41", value)).condition(COMPOSITE)
+    with pytest.raises(BadLayout):
+        Keys(("41", 1, "2020' OR '1")).condition(COMPOSITE)
+
+
+def test_a_key_of_beginnings_or_of_two_directions_gives_no_order() -> None:
+    a, b = COMPOSITE[:2]
+    assert key_of([("b", None, "A"), ("a", None, "A")], COMPOSITE) == (b, a)
+    assert key_of([("b", None, "D")], COMPOSITE) == (b,)
+    assert key_of([("a", 10, "A")], COMPOSITE) == key_of([("a", None, "A"), ("b", None, "D")], COMPOSITE) == ()
+    assert key_of([], COMPOSITE) == ()
+
+
+def test_a_rate_is_kept_by_all_takers_together() -> None:
+    pace = Pace(1000, burst=0.5)
+    assert pace.due(500, 100.0) == pytest.approx(0)
+    assert [pace.due(500, 100.0), pace.due(500, 100.0)] == pytest.approx([0.5, 1.0])
+    assert pace.due(1000, 200.0) == pytest.approx(0.5), "a pause saves up no more than the burst"
 
 
 def test_patterns_choose_schemas_and_tables() -> None:
