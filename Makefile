@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+PYTEST := pytest
+# CI ends by itself, with a word, long before anybody's patience does: TERM first, so that fixtures stop what they
+# started. One test that fails gets one more try; the end of the log shows every such test and why it failed.
+CI_PYTEST := timeout --foreground --verbose --signal=TERM --kill-after=3m 35m \
+	pytest --reruns 1 --rerun-show-tracebacks --max-suite-reruns 5 --durations 10
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit scenarios lint format render bench ci clean
@@ -31,10 +36,10 @@ test: setup ## All tests: units and scenarios, side by side
 	@$(MAKE) --no-print-directory -j2 unit scenarios
 
 unit: setup ## The quick tests only
-	@pytest tests/unit
+	@$(PYTEST) tests/unit
 
 scenarios: setup ## Whole runbooks: real MySQL, Router and S3
-	@pytest tests/scenarios 2>&1 | sed -u 's/^/scenarios | /'
+	@$(PYTEST) tests/scenarios 2>&1 | { trap '' INT; sed -u 's/^/scenarios | /'; }
 
 lint: setup ## Style, types, layers between folders
 	@ruff check .
@@ -54,7 +59,7 @@ bench: setup ## Measure, one JSON line each (needs tiphys up and a cluster demo)
 
 ci: lint ## What CI runs: lint, manifests, all tests
 	@tiphys render --check
-	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test PYTEST='$(CI_PYTEST)'
 
 clean: ## Remove the Python environment and its caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info

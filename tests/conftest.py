@@ -3,9 +3,11 @@
 import asyncio
 import functools
 import inspect
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,10 +15,17 @@ from typing import Any
 import pytest
 
 from tiphys.local.s3 import build, programs
+from tiphys.local.settings import PLATFORM_VARIABLE
 
 ASYNC_SECONDS = 200.0
 """Below pytest's own `timeout`, whose alarm can show only that the loop waits, and not which line for what."""
 
+BUILD_SECONDS = 250.0
+"""How long a test waits for versitygw's build; what takes longer is a skip that says so."""
+MARK = "TIPHYS_TESTS"
+"""Environment variable by which what a test started is found, whatever became of the test."""
+
+_asked_to_end: list[str] = []
 _building: dict[str, Future[Path]] = {}
 
 
@@ -24,9 +33,41 @@ def pytest_configure() -> None:
     """End at SIGTERM as at Ctrl-C, so that fixtures stop what they started."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        _asked_to_end.append(os.environ.get("PYTEST_CURRENT_TEST", "no test"))
         signal.raise_signal(signal.SIGINT)
 
     signal.signal(signal.SIGTERM, interrupt)
+    os.environ[MARK] = str(os.getpid())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what fixtures left behind, and fail for it: the next run would meet it."""
+    for test in _asked_to_end:
+        print(f"\nSIGTERM came while this ran: {test}")
+    left = _started_by(session)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if left:
+        told = ", ".join(f"{pid} ({words})" for pid, words in left.items())
+        print(f"\nTests left processes behind, which are killed now: {told}")
+        building = any(not future.done() for future in _building.values())
+        if session.exitstatus == pytest.ExitCode.OK and not building:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _started_by(session: pytest.Session) -> dict[int, str]:
+    """Return the living processes that carry this run's mark, or that of a platform in its folder."""
+    folder = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    marks = (f"{MARK}={os.getpid()}\0", f"{PLATFORM_VARIABLE}={folder}/")
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            environment = "\0" + (place / "environ").read_text(errors="replace")
+            if int(place.name) != os.getpid() and any(f"\0{mark}" in environment for mark in marks):
+                found[int(place.name)] = (place / "cmdline").read_text(errors="replace").replace("\0", " ")[:100]
+    return found
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -62,6 +103,8 @@ def versitygw() -> None:
     """Wait until versitygw is there; skip with the reason where it can be neither found nor built."""
     if building := _building.get("versitygw"):
         try:
-            building.result()
+            building.result(BUILD_SECONDS)
         except build.BuildFailed as error:
             pytest.skip(f"versitygw cannot be built here: {error}")
+        except TimeoutError:
+            pytest.skip(f"versitygw is not built after {BUILD_SECONDS:.0f} s of waiting")

@@ -7,6 +7,15 @@ from collections.abc import Iterator
 import pytest
 from platform_run import Platform, start, stop
 
+ITEM_SECONDS = 900
+"""The first tests also download or build what the cache lacks and start a cluster, maybe on a busy machine."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give scenarios more time than unit tests have."""
+    if not item.get_closest_marker("timeout"):
+        item.add_marker(pytest.mark.timeout(ITEM_SECONDS))
+
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
@@ -19,8 +28,10 @@ def platform() -> Iterator[Platform]:
     that is left then fails the session.
     """
     running = start()
-    yield running
-    left = stop(running)
+    try:
+        yield running
+    finally:
+        left = stop(running)
     assert not left, f"tiphys down left processes behind: {left}"
 
 

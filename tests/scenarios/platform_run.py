@@ -107,11 +107,14 @@ def start() -> Platform:
     """Start a platform on a free network and a free webhook port."""
     home = Path(tempfile.mkdtemp(prefix="tiphys-scenarios-")) / "home"
     platform = Platform(home, free_network(), free_port())
-    made = platform.tiphys("up", f"--network={platform.network}", f"--webhook-port={platform.webhook_port}")
-    if made.returncode:
-        logs = "".join(f"\n{path.name}:\n{path.read_text()[-1500:]}" for path in sorted(home.glob("logs/*.log")))
+    try:
+        made = platform.tiphys("up", f"--network={platform.network}", f"--webhook-port={platform.webhook_port}")
+        if made.returncode:
+            logs = "".join(f"\n{path.name}:\n{path.read_text()[-1500:]}" for path in sorted(home.glob("logs/*.log")))
+            raise AssertionError(f"tiphys up failed:\n{made.stdout}\n{made.stderr}\n{logs}")
+    except BaseException:
         stop(platform)
-        raise AssertionError(f"tiphys up failed:\n{made.stdout}\n{made.stderr}\n{logs}")
+        raise
     return platform
 
 
@@ -126,18 +129,24 @@ def stop(platform: Platform) -> list[int]:
 
 
 def free_network() -> int:
-    """Return a network number on which no platform runs: 79 where it is free."""
-    for number in [79, *random.sample(range(100, 250), 30)]:
-        with socket.socket() as trial:
-            try:
-                trial.bind((f"127.{number}.0.1", 6443))
-            except OSError:
-                continue
-            return number
+    """Return a network number on which no platform runs; the unit tests, run beside these, take 100 to 199."""
+    for number in random.sample(range(200, 250), 50):
+        try:
+            for host, port in ((f"127.{number}.0.1", 6443), (f"127.{number}.0.2", 7070)):
+                with socket.socket() as trial:
+                    trial.bind((host, port))
+        except OSError:
+            continue
+        return number
     raise AssertionError("no network number is free")
 
 
 def free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as trial:
-        return int(trial.getsockname()[1])
+    """Return a TCP port on 127.0.0.1 that nobody has, below those that outgoing connections take."""
+    for port in random.sample(range(15_000, 32_000), 50):
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
+    raise AssertionError("no port is free")

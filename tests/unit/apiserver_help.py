@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -15,17 +13,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from platform_help import free_network
+
 from tiphys.local.platform.access import write_kubeconfig
 from tiphys.local.settings import Settings
-
-
-def free_network() -> int:
-    """A network number whose API address nobody listens on, so that test runs side by side do not meet."""
-    for number in random.sample(range(100, 254), 154):
-        with socket.socket() as probe:
-            if probe.connect_ex((f"127.{number}.0.1", 6443)) != 0:
-                return number
-    raise RuntimeError("no free network number")
 
 
 class ApiServer:
@@ -60,7 +51,7 @@ class ApiServer:
     def stop(self, how: int = signal.SIGTERM) -> int:
         assert self.process
         self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def log(self) -> str:
         return (self.home / "apiserver.log").read_text()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from platform_help import free_ports
 
 from steps.mysql.connection import Credentials, close, connect, query
 from tiphys.local import mysql_packages
@@ -70,7 +70,7 @@ class Server:
         """Wait until the socket answers."""
         import mysql.connector
 
-        for _ in range(300):
+        for _ in range(1200):
             assert self.process is not None and self.process.poll() is None, self.errors()
             try:
                 with mysql.connector.connect(unix_socket=str(self.folder / "s"), user="root", use_pure=True):
@@ -101,7 +101,7 @@ class Server:
         )
         query(connection, "START GROUP_REPLICATION")
         query(connection, "SET GLOBAL group_replication_bootstrap_group=OFF")
-        for _ in range(300):
+        for _ in range(1200):
             states = dict(
                 query(connection, "SELECT member_id, member_state FROM performance_schema.replication_group_members")
             )
@@ -127,17 +127,10 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports on 127.0.0.1 that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 @contextmanager

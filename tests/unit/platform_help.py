@@ -29,7 +29,7 @@ def program_on_path(folder: Path, name: str, says: str) -> None:
 
 
 def free_network() -> int:
-    """Return a network number whose fixed addresses nobody has."""
+    """Return a network number whose fixed addresses nobody has; scenarios, run beside these tests, take 200 and up."""
     for number in random.sample(range(100, 200), 50):
         try:
             for host, port in ((f"127.{number}.0.1", 6443), (f"127.{number}.0.2", 7070)):
@@ -42,10 +42,25 @@ def free_network() -> int:
 
 
 def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port: int = trial.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports on 127.0.0.1 that nobody has.
+
+    Below the range from which the kernel takes ports for outgoing connections (32768 and up), so that none of
+    those takes one before its server is started.
+    """
+    found = []
+    for port in random.sample(range(15_000, 32_000), 100):
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                found.append(port)
+        except OSError:
+            continue
+        if len(found) == count:
+            return found
+    raise AssertionError(f"fewer than {count} ports are free")
 
 
 def new_home(folder: Path) -> Settings:

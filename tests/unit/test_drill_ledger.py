@@ -20,7 +20,7 @@ from steps.drill.outages import downtime
 from steps.mysql.connection import close
 from tiphys.local import mysql_packages
 
-ADDRESS = "127.88.0.5"
+ADDRESS = f"127.88.{os.getpid() % 250 + 1}.5"
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tiphys.local.operator.rundir import short_link
 from tiphys.local.operator.sidecar import NotYet, configure
 from tiphys.local.operator.sql import Session, SqlError
 
-ADDRESS = "127.84.9.9"
+ADDRESS = f"127.84.{os.getpid() % 250 + 1}.9"
 GROUP = "5b0e5d5e-0000-4000-8000-00000000abcd"
 ROOT, ADMIN = Account("root", "first root"), Account("mysqladmin", "first admin")
 RECOVERY = Account("mysql_innodb_cluster_recovery", "first recovery")
