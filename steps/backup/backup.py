@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import click
 
+from steps.backup import operator_run
 from steps.backup.dump_catalog import Selection, enabled_events
 from steps.backup.dump_run import Order, write_backup
 from steps.backup.dump_snapshot import snapshot
@@ -48,7 +49,15 @@ class BackedUp:
 )
 @option("--exclude", type=PATTERNS, default=None, help="Not these: patterns as for include.")
 @option("--parallel", type=click.IntRange(1, 32), default=4, help="Number of connections that read rows.")
-def backup(namespace: str, cluster: str, include: str | None, exclude: str | None, parallel: int) -> BackedUp:
+@option(
+    "--method",
+    type=click.Choice(["tiphys", "operator"]),
+    default="tiphys",
+    help="Who makes it: tiphys itself, or the operator by a MySQLBackup, of which every object is then read back.",
+)
+def backup(
+    namespace: str, cluster: str, include: str | None, exclude: str | None, parallel: int, method: str
+) -> BackedUp:
     """Copy a cluster's schemas, tables, views, stored programs and accounts to S3, as of one moment.
 
     Reads the ONLINE secondary with the least lag, or the primary where it is alone. The backup is a dump that MySQL
@@ -60,6 +69,18 @@ def backup(namespace: str, cluster: str, include: str | None, exclude: str | Non
     topology = read_topology(kube, cluster, credentials=credentials)
     bucket = Bucket.from_environment(connections=parallel + 4)
     try:
+        if method == "operator":
+            made, seconds = operator_run.ask(
+                kube,
+                topology,
+                credentials,
+                bucket,
+                os.environ,
+                include=_patterns(include),
+                exclude=_patterns(exclude),
+                parallel=parallel,
+            )
+            return BackedUp(made.name, made.rows, made.size, round(seconds, 3))
         selection = Selection(_patterns(include), _patterns(exclude), (credentials.user,))
         made, seconds = back_up(topology, credentials, bucket, namespace, selection, parallel=parallel, keyring=keyring)
     finally:

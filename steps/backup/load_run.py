@@ -15,6 +15,7 @@ from steps.backup.load_plan import SKIPPED, Plan, TablePlan, read_plan
 from steps.backup.load_rows import Target, load_rows, load_statement
 from steps.backup.load_scope import existing
 from steps.backup.load_state import Restore
+from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.source import Source
 from steps.declare import parameter
 from steps.errors import Refused, StepError, Temporary
@@ -41,6 +42,10 @@ class Restored:
     )
     aside: str = parameter(
         "Schemas that hold the old tables where some were replaced, separated by commas: drop them when you are sure.",
+        is_global=True,
+    )
+    checked: str = parameter(
+        "By what the content was checked: sha256 of every file, or lengths, of a dump that has no tiphys.json.",
         is_global=True,
     )
 
@@ -105,7 +110,8 @@ def restore_from(
         aside = load_aside.noted(connection, work).schemas
     places = ",".join(aside.values())
     log("restored", backup=name, rows=rows, seconds=round(seconds, 3), gtids=work.gtids, old_tables_in=places)
-    return Restored(name, rows, round(seconds, 3), plan.instance.gtid_executed, work.gtids, places)
+    checked = "sha256" if MANIFEST in source.files() else "lengths"
+    return Restored(name, rows, round(seconds, 3), plan.instance.gtid_executed, work.gtids, places, checked)
 
 
 @dataclass(frozen=True)

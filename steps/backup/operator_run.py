@@ -6,12 +6,14 @@ The operator's own object is the state: a step that is started again finds the o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from steps.backup import operator_object, operator_seal
+from steps.backup.dump_catalog import enabled_events
 from steps.backup.inventory import abort, delete_all, uploads
 from steps.backup.layout import BadLayout, prefix
 from steps.backup.manifest import FILE, Manifest
@@ -19,10 +21,12 @@ from steps.backup.objects import Bucket, NoObject, told
 from steps.backup.operator_object import PLURAL, Seen, secret_name
 from steps.backup.operator_seal import Origin
 from steps.backup.s3_settings import Settings
-from steps.errors import StepError, TimedOut
+from steps.errors import BadParameters, StepError, Temporary, TimedOut
 from steps.kube.client import CLUSTER_LABEL, Kube, Object
 from steps.kube.errors import Conflict, NotFound
 from steps.log import log
+from steps.mysql.connection import SERVER_PORT, Credentials, session
+from steps.mysql.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,49 @@ class Wanted:
     workflow: str
 
 
+def ask(
+    kube: Kube,
+    topology: Topology,
+    credentials: Credentials,
+    bucket: Bucket,
+    environment: Mapping[str, str],
+    *,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    parallel: int,
+) -> tuple[Manifest, float]:
+    """Do ``backup -p method=operator``: `back_up` of a cluster whose topology is known.
+
+    Raises:
+        BadParameters: the operator cannot do what is asked for; nothing was changed.
+        Temporary: the group has no primary now.
+    """
+    if environment.get("TIPHYS_BACKUP_KEY"):
+        raise BadParameters(
+            "The Secret tiphys-backup-key asks for encrypted backups, and the operator writes plain ones: use "
+            "method=tiphys, or take the Secret away if S3's own encryption is enough."
+        )
+    settings = operator_object.access(environment)
+    if settings.write:
+        log("settings that the operator does not know", settings=sorted(settings.write), meaning="the bucket's apply")
+    options = operator_object.dump_options(include, exclude, parallel)
+    if topology.primary is None or not topology.primary.address:
+        raise Temporary(f"{topology.cluster} has no primary: {topology.summary()}. Run check-cluster.")
+    with session(topology.primary.address, SERVER_PORT, credentials, what="the primary") as connection:
+        events = enabled_events(connection)
+
+    def uuid_of(pod: str) -> str:
+        member = topology.of_pod(pod)
+        return member.id if member else ""
+
+    name = f"{topology.cluster}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    wanted = Wanted(name, topology.cluster, options, credentials.user, environment.get("TIPHYS_WORKFLOW", ""))
+    made, seconds = back_up(kube, bucket, settings, wanted, uuid_of=uuid_of, events=events, parallel=parallel)
+    if made.keyless:
+        log("tables without a key", tables=made.keyless, meaning="a group refuses their rows when they are restored")
+    return made, seconds
+
+
 def back_up(
     kube: Kube,
     bucket: Bucket,
@@ -68,7 +115,7 @@ def back_up(
     wanted: Wanted,
     *,
     uuid_of: Callable[[str], str],
-    enabled_events: frozenset[tuple[str, str]] = frozenset(),
+    events: frozenset[tuple[str, str]] = frozenset(),
     parallel: int,
     patience: Patience | None = None,
 ) -> tuple[Manifest, float]:
@@ -80,7 +127,7 @@ def back_up(
         settings: of the same bucket, with the key that the operator is given.
         wanted: what.
         uuid_of: server UUID of a pod by its name, empty where nobody knows.
-        enabled_events: events (schema, name) that are enabled on the primary.
+        events: events (schema, name) that are enabled on the primary.
         parallel: objects that are read back at the same time.
         patience: how long to wait.
 
@@ -97,7 +144,7 @@ def back_up(
         made = _sealed(bucket, name)
         if made is None:
             pod = seen.pod
-            origin = Origin(wanted.cluster, kube.namespace, pod, uuid_of(pod) if pod else "", enabled_events)
+            origin = Origin(wanted.cluster, kube.namespace, pod, uuid_of(pod) if pod else "", events)
             made = operator_seal.seal(bucket, name, origin, parallel=parallel)
     except TimedOut:
         # The job goes with its object; only then nobody writes any more.

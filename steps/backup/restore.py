@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 
 import click
 
 from steps.backup.catalogue import find
+from steps.backup.layout import prefix
 from steps.backup.load_rows import Target
 from steps.backup.load_run import Restored, restore_from
 from steps.backup.load_scope import parse_tables
 from steps.backup.objects import Bucket
+from steps.backup.operator_find import BACKUP, find_foreign, is_foreign
 from steps.backup.readers import reading
 from steps.declare import option, step, target_options
 from steps.errors import BadParameters, Temporary
@@ -20,7 +23,7 @@ from steps.kube.client import Kube
 from steps.log import log
 from steps.mysql.connection import Credentials, root_credentials
 from steps.mysql.topology import read_topology
-from steps.parameters import CLUSTER_NAME, OBJECT_NAME, Text
+from steps.parameters import CLUSTER_NAME, Text
 
 __all__ = ["Restored", "restore", "restore_from", "wait_for_primary"]
 
@@ -38,8 +41,9 @@ PRIMARY_SECONDS = 120.0
 @option(
     "--backup",
     required=True,
-    type=OBJECT_NAME,
-    help="Name of the backup, or latest: the newest finished one of the cluster.",
+    type=BACKUP,
+    help="Name of the backup; latest: the newest finished one of the cluster; or a dump that others made: "
+    "mysqlbackup/NAME (the operator's object), s3://BUCKET/FOLDER/.",
 )
 @option(
     "--from-cluster",
@@ -100,9 +104,16 @@ def restore(
     chosen = parse_tables(_listed_in(tables))
     kube = client.connect(namespace)
     credentials = root_credentials(kube, kube.cluster(cluster))
-    source = find(Bucket.from_environment(connections=parallel + 8), backup, from_cluster or cluster, namespace)
-    name = source.prefix.rstrip("/").rpartition("/")[2]
-    with reading(source.bucket, name, os.environ.get("TIPHYS_WORKFLOW", "")):
+    bucket = Bucket.from_environment(connections=parallel + 8)
+    if is_foreign(backup):
+        source = find_foreign(kube, bucket, backup)
+    else:
+        source = find(bucket, backup, from_cluster or cluster, namespace)
+    folder = source.prefix.rstrip("/").rpartition("/")[2]
+    ours = (source.bucket.name, source.prefix) == (bucket.name, prefix(folder))
+    name = folder if ours else backup
+    # Nothing of ours removes what lies elsewhere, and other folders get no marks.
+    with reading(bucket, name, os.environ.get("TIPHYS_WORKFLOW", "")) if ours else nullcontext():
         for left in reversed(range(ATTEMPTS)):
             target = Target(wait_for_primary(kube, cluster, credentials), credentials)
             try:

@@ -24,11 +24,12 @@ from steps.backup.layout import prefix
 from steps.backup.load_rows import Target
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
+from steps.backup.operator_find import find_foreign, is_foreign
 from steps.backup.operator_run import Patience, Wanted
 from steps.backup.restore import restore_from
 from steps.backup.s3_settings import Settings
 from steps.backup.source import FolderSource
-from steps.errors import StepError, TimedOut
+from steps.errors import BadParameters, StepError, TimedOut
 from steps.kube import client
 from steps.kube.client import Kube
 from steps.kube.errors import NotFound
@@ -199,6 +200,57 @@ def test_a_mysqlbackup_is_what_oracles_operator_makes(
     assert "'mysqladmin'@'%'" in described["users"] and "'mysql.sys'@'localhost'" not in described["users"]
     assert b"nightly" in bucket.get(f"theirs/nightly/{output}/shop.sql"), "the job reads as the administrator"
 
+    # Restored by the object's name, and by its place.
+    for reference in ("mysqlbackup/nightly", f"s3://{settings.bucket}/theirs/nightly/{output}/"):
+        with session(source, 3306, ROOT) as connection:
+            query(connection, "DROP SCHEMA shop")
+        found = find_foreign(kube, bucket, reference)
+        done = restore_from(found, Target(source, ROOT), name=reference, only=[])
+        assert (done.backup, done.rows, done.checked) == (reference, 9100, "lengths")
+        assert sums(source) == SUMS
+    bucket.put(f"theirs/nightly/{output}/{FILE}", b'{"schema": "tiphys", "tables": []}')
+    assert FILE not in find_foreign(kube, bucket, reference).files(), "MySQL Shell's file about a schema tiphys"
+
+
+def test_a_dump_of_others_that_cannot_be_restored_is_refused(
+    kube: Kube, bucket: Bucket, settings: Settings, source: str
+) -> None:
+    assert [is_foreign(name) for name in ("latest", "src-20260101-000000")] == [False, False]
+    with pytest.raises(BadParameters, match="expected a backup's name, latest, mysqlbackup/NAME"):
+        is_foreign("backups/x")
+    kube.create(
+        "mysqlbackups",
+        {
+            "apiVersion": "mysql.oracle.com/v2",
+            "kind": "MySQLBackup",
+            "metadata": {"name": "elsewhere"},
+            "spec": {"clusterName": "src", "backupProfile": {"name": "x", "dumpInstance": {"storage": {}}}},
+        },
+    )
+    until(lambda: kube.get("mysqlbackups", "elsewhere").get("status"), "its end")
+    bucket.put("halves/a/@.json", b"{}")
+    for reference, says in (
+        ("mysqlbackup/nobody", "has no MySQLBackup 'nobody'; it has: "),
+        ("mysqlbackup/elsewhere", "is Error: .*Only a Completed one"),
+        ("s3://", "whole folder"),
+        (f"s3://{settings.bucket}/", "whole folder"),
+        (f"s3://{settings.bucket}/theirs/nightly/", "no @.json"),
+        (f"s3://{settings.bucket}/halves/a", "no @.done.json"),
+    ):
+        with pytest.raises(StepError, match=says):
+            find_foreign(kube, bucket, reference)
+    done = {"status": "Completed", "output": "elsewhere"}
+    there = {"storage": {"s3": s3(settings, endpoint="https://s3.example.com")}}
+    for profile, says in (
+        ({"dumpInstance": {"storage": {"persistentVolumeClaim": {}}}}, "lies in persistentVolumeClaim; only s3"),
+        ({"dumpInstance": there}, "lies at https://s3.example.com, this step reaches"),
+    ):
+        kube.patch("mysqlbackups", "elsewhere", {"status": done}, subresource="status")
+        kube.patch("mysqlbackups", "elsewhere", {"spec": {"backupProfile": None}})
+        kube.patch("mysqlbackups", "elsewhere", {"spec": {"backupProfile": {"name": "x", **profile}}})
+        with pytest.raises(StepError, match=says):
+            find_foreign(kube, bucket, "mysqlbackup/elsewhere")
+
 
 @pytest.mark.parametrize(
     ("spec", "says"),
@@ -317,11 +369,11 @@ def test_a_dump_that_is_damaged_before_it_is_read_back_is_no_backup(
     again = operator_seal.seal(bucket, made.name, origin)
     assert again.files == made.files and again.tables == made.tables
 
-    chunk = "shop@customer@0.tsv.zst"
+    chunk = max((name for name in made.files if layout.chunk_of(name)), key=lambda name: made.files[name].size)
     whole = bucket.get(base + chunk)
     for content, says in (
         (whole[:-20], "holds|decompress|middle of a row"),
-        (bytes([*whole[:500], whole[500] ^ 1, *whole[501:]]), "holds|decompress|middle of a row|rows, the dump says"),
+        (b"PK" + whole[2:], "does not decompress"),
     ):
         bucket.delete(base + FILE)
         bucket.put(base + chunk, content)
