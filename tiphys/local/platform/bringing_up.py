@@ -195,8 +195,13 @@ async def bring_up(settings: Settings, show: Show) -> Applied | None:
                 group.create_task(prepare_mysql(show))
                 applied = group.create_task(prepare_api(settings, kube, show))
                 group.create_task(wait_for_parts(settings, kube, show))
-        except* (UpError, ManifestError) as errors:
-            raise UpError("; ".join(map(str, errors.exceptions))) from errors
-        except* (ApiError, OSError) as errors:
-            raise UpError(f"the API server: {errors.exceptions[0]}; see {settings.logs}") from errors
+        except ExceptionGroup as group_of:
+            # Not `except*`: Python 3.11.2, which Debian 12 has, wraps what is raised in it into another group.
+            told, others = group_of.split((UpError, ManifestError))
+            if told:
+                raise UpError("; ".join(map(str, told.exceptions))) from group_of
+            failed, _ = (others or group_of).split((ApiError, OSError))
+            if failed:
+                raise UpError(f"the API server: {failed.exceptions[0]}; see {settings.logs}") from group_of
+            raise
         return applied.result()
