@@ -69,7 +69,7 @@ def verify_report() -> Verified:
 @step("verify-late-report")
 @option("--namespace", required=True, type=NAMESPACE_NAME, help="Namespace of the workflow.")
 @option("--workflow", required=True, type=OBJECT_NAME, help="The workflow that did not come to its end.")
-def verify_late_report(namespace: str, workflow: str) -> Verified | None:
+def verify_late_report(namespace: str, workflow: str) -> Verified:
     """Report on a verification that did not reach its report, as far as it came; tell the same where it did."""
     kube = client.connect(namespace)
     runs = kube.all("workflows", fields=f"metadata.name={workflow}")
@@ -81,7 +81,7 @@ def verify_late_report(namespace: str, workflow: str) -> Verified | None:
         bucket.close()
 
 
-def late_report(bucket: Bucket, place: str, folder: Path, *, stopped: bool) -> Verified | None:
+def late_report(bucket: Bucket, place: str, folder: Path, *, stopped: bool) -> Verified:
     """Make the report from what a run left in the bucket, unless it has one.
 
     Args:
@@ -97,7 +97,7 @@ def late_report(bucket: Bucket, place: str, folder: Path, *, stopped: bool) -> V
     result = read_result(bucket, place, stopped=stopped)
     if result is None:
         log("nothing to report", why="nothing was begun")
-        return None
+        return Verified("", None, "", None, None, None)
     return publish(bucket, place, result, folder)
 
 
