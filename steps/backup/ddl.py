@@ -9,9 +9,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_LITERAL = r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|`[^`]*`"""
+_SINGLE, _DOUBLE = r"""'[^'\\]*(?:\\.[^'\\]*)*'""", r'''"[^"\\]*(?:\\.[^"\\]*)*"'''
 _COMMENT = r"/\*(?![!+]).*?\*/|(?:--(?=\s|\Z)|\#)[^\n]*"
-_SKIPPED = re.compile(f"(?P<literal>{_LITERAL})|(?P<comment>{_COMMENT})", re.DOTALL)
+
+
+def _skipped(single: str, double: str) -> re.Pattern[str]:
+    return re.compile(f"(?P<literal>{single}|{double}|`[^`]*`)|(?P<comment>{_COMMENT})", re.DOTALL)
+
+
+_SKIPPED = _skipped(_SINGLE, _DOUBLE)
+_BY_MODE = {"ANSI_QUOTES": _skipped(_SINGLE, '"[^"]*"'), "NO_BACKSLASH_ESCAPES": _skipped("'[^']*'", '"[^"]*"')}
+"""How literals end under an SQL mode; the later of the two wins."""
+_MODE = re.compile(r"(?:/\*!\d*\s*)?SET\s+(?:SESSION\s+)?sql_mode\s*=\s*(.*)", re.IGNORECASE | re.DOTALL)
 _DELIMITER = re.compile(r"[ \t]*DELIMITER[ \t]+(\S+)[^\n]*(?:\n|\Z)", re.IGNORECASE)
 _BEGIN = re.compile(r"-- begin ([a-z ]+?) (['`\"].*)")
 _END = re.compile(r"-- end ")
@@ -33,8 +42,11 @@ class Statement:
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """Yield a file's statements in order; comments between them are dropped, comments within them are kept."""
-    delimiter, kind, name = ";", "", ""
+    """Yield a file's statements in order; comments between them are dropped, comments within them are kept.
+
+    Where a statement ends depends on the SQL mode that those before it have set: a backslash may escape or not.
+    """
+    delimiter, kind, name, mode = ";", "", "", _SKIPPED
     position, parts = 0, list[str]()
     while position < len(text):
         if not parts:
@@ -45,7 +57,7 @@ def statements(text: str) -> Iterator[Statement]:
             if changed := _at_line_start(text, position):
                 delimiter, position = changed.group(1), changed.end()
                 continue
-            skipped = _SKIPPED.match(text, position)
+            skipped = mode.match(text, position)
             if skipped and skipped.lastgroup == "comment":
                 if begun := _BEGIN.match(skipped.group()):
                     kind, name = begun.group(1), begun.group(2)
@@ -56,9 +68,11 @@ def statements(text: str) -> Iterator[Statement]:
         if text.startswith(delimiter, position):
             if sql := "".join(parts).strip():
                 yield Statement(sql, kind, name)
+                if changed := _MODE.match(sql):
+                    mode = _mode(changed.group(1))
             position, parts = position + len(delimiter), []
             continue
-        if skipped := _SKIPPED.match(text, position):
+        if skipped := mode.match(text, position):
             kept = skipped.group()
             if delimiter != ";" and skipped.lastgroup == "comment" and kept.endswith(delimiter):
                 # A routine whose last line ends with a comment: dumps write the delimiter behind it all the same.
@@ -71,6 +85,11 @@ def statements(text: str) -> Iterator[Statement]:
         position = end
     if sql := "".join(parts).strip():
         yield Statement(sql, kind, name)
+
+
+def _mode(value: str) -> re.Pattern[str]:
+    """Return what ends literals under a mode; one that is put back from a variable is not known, and the usual one."""
+    return next((found for name, found in reversed(_BY_MODE.items()) if name in value.upper()), _SKIPPED)
 
 
 def _at_line_start(text: str, position: int) -> re.Match[str] | None:
@@ -131,3 +150,18 @@ def table_shape(sql: str) -> TableShape:
             unique.append(set(_NAME.findall(whole.group(1))))
     engine = _ENGINE.findall(bare)
     return TableShape(primary or any(columns <= required for columns in unique), engine[-1] if engine else "InnoDB")
+
+
+_ENUM = re.compile(r"\s*(`(?:[^`]|``)*`) enum\(((?:'(?:[^']|'')*',?)+)\)")
+_MEMBER = re.compile(r"'((?:[^']|'')*)'")
+
+
+def enums_without_empty(sql: str) -> list[str]:
+    """Return a CREATE TABLE statement's ENUM columns that do not have the empty string among their values.
+
+    Such a column can hold an empty string all the same: the error value, which the server keeps in place of a value
+    that it did not know.
+    """
+    found = [column for line in sql.splitlines()[1:] if (column := _ENUM.match(line))]
+    lacking = [column.group(1) for column in found if "" not in _MEMBER.findall(column.group(2))]
+    return [name[1:-1].replace("``", "`") for name in lacking]

@@ -54,6 +54,19 @@ def test_statements_end_where_mysql_ends_them(sql: str, seen: list[str]) -> None
     assert texts(sql) == seen
 
 
+def test_where_a_literal_ends_depends_on_the_mode_that_was_set_before() -> None:
+    plain, usual = "/*!50003 SET sql_mode = 'PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES' */", "SET sql_mode = @saved"
+    assert texts(f"{plain}; RETURN 'back\\'; X; {usual}; SELECT 'a\\'; X'") == [
+        plain,
+        "RETURN 'back\\'",
+        "X",
+        usual,
+        "SELECT 'a\\'; X'",
+    ]
+    ansi = "SET SESSION sql_mode = 'ANSI_QUOTES'"
+    assert texts(f"""{ansi}; SELECT "a\\"; SELECT 'b\\'; c'""") == [ansi, 'SELECT "a\\"', "SELECT 'b\\'; c'"]
+
+
 def test_statements_know_what_part_of_the_file_they_stand_in() -> None:
     schema = list(statements((VECTOR / "shop.sql").read_text()))
     created = {(s.kind, s.name) for s in schema if "DEFINER" in s.sql}
