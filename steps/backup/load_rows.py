@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from steps.backup import layout, load_state
+from steps.backup.ddl import create_table, enums_without_empty
 from steps.backup.layout import BadLayout
-from steps.backup.load_plan import ChunkFile, Plan
+from steps.backup.load_plan import ChunkFile, Plan, TablePlan
 from steps.backup.load_state import Restore
 from steps.backup.load_stream import ChunkRows, DamagedChunk, Pieces
 from steps.backup.source import Source
@@ -29,6 +30,13 @@ SMALLEST_PIECE = 64 * 1024
 DECODERS = ("FROM_BASE64", "UNHEX", "STRING_TO_VECTOR")
 SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES"
 """Takes every value that a table can hold: zero and invalid dates, and 0 in AUTO_INCREMENT columns."""
+
+_CUT, _DEPRECATED = 1265, 1287
+"""Warnings: a value was cut; a statement uses what will go some day (assigning a variable in an expression)."""
+
+_COUNTER = "@tiphys_empty"
+_MOST_WARNINGS = 65_535
+"""The protocol counts no more."""
 
 _TOO_LARGE = 3100
 """A hook of the group refused the commit: a transaction above group_replication_transaction_size_limit."""
@@ -67,8 +75,40 @@ class _TooLarge(Exception):
     """The group takes only smaller transactions."""
 
 
-def load_statement(table: layout.Table) -> str:
+class _EmptyEnum(Exception):
+    """Warnings that may come from ENUM columns' error value, which is written as the empty string."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """How a table's chunks are loaded.
+
+    Attributes:
+        strict: the LOAD DATA statement; any warning is an error.
+        counting: the same, but it counts the empty strings that go into ENUM columns without such a value: each is
+            worth one warning. Slower; empty for a table that has no such column.
+    """
+
+    strict: str
+    counting: str = ""
+
+
+def statement_of(table: TablePlan) -> Statement:
+    """Return how a table's chunks are loaded.
+
+    Raises:
+        BadLayout: its rows are in a form that is not read here.
+    """
+    enums = [name for name in enums_without_empty(create_table(table.ddl) or "") if name in table.meta.columns]
+    return Statement(load_statement(table.meta), load_statement(table.meta, enums) if enums else "")
+
+
+def load_statement(table: layout.Table, counted: Collection[str] = ()) -> str:
     """Return the LOAD DATA statement for a table's chunks.
+
+    Args:
+        table: its metadata.
+        counted: columns whose empty strings are counted in a variable of the session.
 
     Raises:
         BadLayout: its rows are in a form that is not read here.
@@ -81,8 +121,13 @@ def load_statement(table: layout.Table) -> str:
             raise BadLayout(f"Column {name} of {table.schema}.{table.table} is encoded for {decoder}: unknown here.")
     if not table.charset.isidentifier():
         raise BadLayout(f"Rows of {table.schema}.{table.table} are in the character set {table.charset!r:.60}")
+    sources = {name: f"{table.decode[name]}({used})" for name, used in variables.items()}
+    for number, name in enumerate(table.columns):
+        if name in counted:
+            used = variables[name] = f"@v{number}"
+            sources[name] = f"IF({used} = '' AND ({_COUNTER} := {_COUNTER} + 1), {used}, {used})"
     columns = ", ".join(variables.get(name) or quoted(name) for name in table.columns)
-    decoded = ", ".join(f"{quoted(name)} = {table.decode[name]}({used})" for name, used in variables.items())
+    decoded = ", ".join(f"{quoted(name)} = {source}" for name, source in sources.items())
     return (
         f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {quoted(table.schema)}.{quoted(table.table)}"
         f" CHARACTER SET {table.charset} FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\'"
@@ -97,7 +142,7 @@ def load_rows(target: Target, source: Source, plan: Plan, restore: Restore, *, p
         DamagedChunk: a chunk is not what was written.
         StepError: as `session` translates the server's errors. What was committed stays, and is not loaded again.
     """
-    statements = {(t.meta.schema, t.meta.table): load_statement(t.meta) for t in plan.tables}
+    statements = {(t.meta.schema, t.meta.table): statement_of(t) for t in plan.tables}
     with target.session() as connection:
         left = load_state.unfinished(connection, restore)
         limit = int(query(connection, "SELECT @@group_replication_transaction_size_limit")[0][0] or 2**31)
@@ -165,7 +210,7 @@ def load_chunk(
     source: Source,
     restore: Restore,
     chunk: ChunkFile,
-    statement: str,
+    statement: Statement,
     limit: int,
     advance: Callable[[int], None],
 ) -> None:
@@ -176,7 +221,7 @@ def load_chunk(
         source: the dump.
         restore: whose state is kept.
         chunk: the file.
-        statement: from `load_statement`.
+        statement: from `statement_of`.
         limit: bytes of rows in one transaction; lowered where the group finds it too large.
         advance: told of each commit's bytes.
 
@@ -190,6 +235,10 @@ def load_chunk(
         except _TooLarge:
             limit = limit // 4
             log("smaller transactions", file=chunk.file, bytes=limit)
+        except _EmptyEnum:
+            query(connection, "ROLLBACK")
+            statement = Statement(statement.counting)
+            log("counting the error values of ENUM columns", file=chunk.file)
 
 
 def _load(
@@ -197,7 +246,7 @@ def _load(
     source: Source,
     restore: Restore,
     chunk: ChunkFile,
-    statement: str,
+    statement: Statement,
     limit: int,
     advance: Callable[[int], None],
 ) -> None:
@@ -234,22 +283,37 @@ def _load(
         stream.close()
 
 
-def load_piece(connection: Any, file: str, statement: str, pieces: Pieces) -> int:
+def load_piece(connection: Any, file: str, statement: Statement, pieces: Pieces) -> int:
     """Load one piece in the open transaction, and return its number of rows.
 
     ``LOAD DATA LOCAL`` turns errors into warnings, skips rows and cuts values to fit; so any warning is an error here.
+    The one exception: the error value of an ENUM column, an empty string, is stored as it was, with a warning.
     """
+    query(connection, f"SET {_COUNTER} = 0")
     connection.local_data = pieces
     cursor = connection.cursor()
     try:
-        cursor.execute(statement)
+        cursor.execute(statement.strict)
         rows, warned = int(cursor.rowcount), int(cursor.warning_count)
     finally:
         cursor.close()
     if warned:
-        said = [f"{row[2]} ({row[1]})" for row in query(connection, "SHOW WARNINGS LIMIT 5") if row[0] != "Note"]
+        shown = query(connection, "SHOW WARNINGS LIMIT 1000")
+        said = [f"{row[2]} ({row[1]})" for row in shown if row[0] != "Note" and row[1] != _DEPRECATED]
+        cut = [row for row in shown if row[1] == _CUT]
+        if said and len(cut) == len(said):
+            if statement.counting:
+                raise _EmptyEnum
+            counted = _COUNTER in statement.strict
+            if counted and warned >= _MOST_WARNINGS:
+                query(connection, "ROLLBACK")
+                raise _TooLarge
+            # Every warning that is not one of an empty ENUM value makes these two differ, be it shown or not.
+            others = len(shown) - len(cut)  # deprecation warnings and notes: they come first
+            if counted and warned - others == int(query(connection, f"SELECT {_COUNTER}")[0][0]):
+                return rows
         if said:
-            raise StepError(f"Rows of {file} do not go in as they are, and are not committed: {'; '.join(said)}")
+            raise StepError(f"Rows of {file} do not go in as they are, and are not committed: {'; '.join(said[:5])}")
     return rows
 
 

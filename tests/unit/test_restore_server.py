@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -328,6 +329,53 @@ def test_rows_that_do_not_fit_are_an_error_and_not_cut(connection: Any, dump: Pa
     with pytest.raises(StepError, match="shop@log_unique.*do not go in as they are"):
         restore(dump)
     assert query(connection, "SELECT COUNT(*) FROM shop.log_unique") == [(0,)]
+
+
+def with_rows(dump: Path, columns: str, names: list[str], rows: bytes) -> None:
+    """Give the table `vacant` other columns and some rows."""
+    edit(dump / "shop@vacant.sql", "`id` int NOT NULL,", f"`id` int NOT NULL,\n  {columns},")
+    about = json.loads((dump / "shop@vacant.json").read_text())
+    about["options"]["columns"] = ["id", *names]
+    (dump / "shop@vacant.json").write_text(json.dumps(about))
+    file = "shop@vacant@@0.tsv.zst"
+    (dump / file).write_bytes(zstandard.ZstdCompressor().compress(rows))
+    done = json.loads((dump / "@.done.json").read_text())
+    done["chunkFileBytes"][file] = len(rows)
+    done["tableDataBytes"]["shop"]["vacant"] = len(rows)
+    (dump / "@.done.json").write_text(json.dumps(done))
+    with_manifest(dump)
+    manifest = json.loads((dump / "tiphys.json").read_text())
+    manifest["tables"]["shop"]["vacant"] = rows.count(b"\n")
+    manifest["rows"] = sum(manifest["tables"]["shop"].values())
+    (dump / "tiphys.json").write_text(json.dumps(manifest))
+
+
+ENUMS = (
+    "`e` enum('a','0','d''e') DEFAULT NULL,\n  `f` enum('x','') CHARACTER SET utf16 NOT NULL,\n"
+    "  `g` enum('€','b') CHARACTER SET latin1 DEFAULT NULL"
+)
+
+
+def test_the_error_value_of_an_enum_is_not_an_error(connection: Any, dump: Path) -> None:
+    rows = "".join(
+        f"{n}\t{('', '0', chr(92) + 'N')[n % 3]}\t{'x' * (n % 2)}\t{('€', '')[n % 2]}\n" for n in range(3000)
+    )
+    with_rows(dump, ENUMS, ["e", "f", "g"], rows.encode())
+    restore(dump)
+    found = "SELECT e + 0, f + 0, g + 0, COUNT(*) FROM shop.vacant GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    made = [(e, f, g) for e in (None, 0, 2) for f, g in ((1, 0), (2, 1))]
+    assert query(connection, found) == [(e, f, g, 500) for e, f, g in made]
+
+
+@pytest.mark.parametrize("wrong", ["2\tb\tx\t\n", "2\t\tx\tB!\n", "2\t\ty\t\n", "x\t\tx\t\n"])
+def test_a_value_that_is_none_of_an_enums_is_an_error_among_a_thousand_empty_ones(
+    connection: Any, dump: Path, wrong: str
+) -> None:
+    rows = "".join(f"{n}\t\tx\t\n" for n in range(3, 2003)) + wrong
+    with_rows(dump, ENUMS, ["e", "f", "g"], rows.encode())
+    with pytest.raises(StepError, match="shop@vacant.*do not go in as they are"):
+        restore(dump)
+    assert query(connection, "SELECT COUNT(*) FROM shop.vacant") == [(0,)]
 
 
 def test_accounts_that_are_there_keep_what_they_have(connection: Any) -> None:
