@@ -24,14 +24,14 @@ INTERNAL_LABEL = "tiphys.dev/internal"
 
 WITHHELD: dict[str, frozenset[str]] = {
     # Any server option at all: files that mysqld writes anywhere, logins without a password. And who may break a
-    # cluster without being asked is not for those to say who may ask for it to be broken.
-    "deploy-cluster": frozenset({"mycnf", "environment", "drills"}),
+    # cluster without being asked is not for those to say who may ask for it to be broken; nor whether it has backups.
+    "deploy-cluster": frozenset({"mycnf", "environment", "drills", "backups"}),
     # Drops a schema, whatever is in it.
     "load-sample-data": frozenset({"replace"}),
     # A caller may have the rules applied that the cluster's owner has set, and none of his own.
     "prune-backups": frozenset(Rules.names()),
     # Moves aside what is there; and what deploy-cluster withholds.
-    "restore": frozenset({"replace", "mycnf", "environment", "drills"}),
+    "restore": frozenset({"replace", "mycnf", "environment", "drills", "backups"}),
     # Sets a guard aside.
     "scale-cluster": frozenset({"allow-outage"}),
 }

@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
     "restore": ("steps.backup.restore:restore", "Restore a backup into a cluster that does not have its schemas."),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
+    "start-for-clusters": (
+        "steps.backup.schedule:start_for_clusters",
+        "Start a run for each cluster that has opted in to backups.",
+    ),
     "verify-checks": ("steps.backup.verify_checks:verify_checks", "Compare restored data with its backup."),
     "verify-late-report": (
         "steps.backup.verify_report:verify_late_report",

@@ -19,7 +19,7 @@ def build() -> CronWorkflow:
         successful_jobs_history_limit=1,
         failed_jobs_history_limit=3,
         entrypoint="reap",
-        service_account_name="tiphys-runbooks",
+        service_account_name="tiphys-reap",
         labels={"app.kubernetes.io/part-of": "tiphys"},
         annotations={
             "workflows.argoproj.io/title": "Reap",

@@ -31,7 +31,7 @@ def build() -> WorkflowTemplate:
         parameters=workflow_parameters([restore, deploy_cluster]),
     ) as template:
         deploying = container(deploy_cluster)
-        restoring = container(restore, s3=True)
+        restoring = container(restore, s3=True, backup_key=True)
         restoring.name = "restore-backup"
         with Steps(name="restore"):
             call(deploy_cluster, deploying, when="{{workflow.parameters.create}} == true")

@@ -38,6 +38,7 @@ def build() -> WorkflowTemplate:
         on_exit="afterwards",
         # The cluster itself is not touched, so its other runs need not wait; two of these would only slow each other.
         mutex="verify-{{workflow.parameters.cluster}}",
+        service_account="tiphys-verifications",
     ) as template:
         prepare = container(verify_prepare, timeout="10m", s3=True, backup_key=True)
         objects = container(verify_objects, s3=True)

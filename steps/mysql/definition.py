@@ -11,6 +11,9 @@ from steps.kube.client import CLUSTER_LABEL, Object
 from steps.parameters import Text
 
 DRILLS_LABEL, ENVIRONMENT_LABEL = "tiphys.dev/drills", "tiphys.dev/environment"
+BACKUPS_LABEL = "tiphys.dev/backups"
+"""Value on: schedules back the cluster up, verify its backups and prune them."""
+
 SCRATCH_LABEL = "tiphys.dev/scratch"
 """On a cluster that a workflow made for itself and removes again: that workflow's name."""
 
@@ -34,6 +37,7 @@ class Asked:
         storage: size of each server's volume.
         environment: test, production or keep.
         drills: allowed, forbidden or keep.
+        backups: on, off or keep.
     """
 
     servers: int
@@ -43,11 +47,12 @@ class Asked:
     storage: str = "5Gi"
     environment: str = KEEP
     drills: str = KEEP
+    backups: str = KEEP
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels that are asked for, without those to keep."""
-        pairs = {ENVIRONMENT_LABEL: self.environment, DRILLS_LABEL: self.drills}
+        pairs = {ENVIRONMENT_LABEL: self.environment, DRILLS_LABEL: self.drills, BACKUPS_LABEL: self.backups}
         return {key: value for key, value in pairs.items() if value != KEEP}
 
 

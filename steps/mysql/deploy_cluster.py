@@ -73,6 +73,12 @@ class Deployed:
     help="Whether drills may break this cluster on purpose. keep: as it is; allowed for a new cluster.",
 )
 @option(
+    "--backups",
+    type=click.Choice(["on", "off", KEEP]),
+    default=KEEP,
+    help="Whether schedules back this cluster up, verify that and prune. keep: as it is; off for a new cluster.",
+)
+@option(
     "--timeout-seconds",
     type=click.IntRange(10, 7200),
     default=600,
@@ -88,6 +94,7 @@ def deploy_cluster(
     storage: str,
     environment: str,
     drills: str,
+    backups: str,
     timeout_seconds: int,
 ) -> Deployed:
     """Create an InnoDBCluster, or bring an existing one to what is asked.
@@ -98,7 +105,7 @@ def deploy_cluster(
     """
     started = time.monotonic()
     kube = client.connect(namespace)
-    asked = Asked(servers, routers, version or "", mycnf or "", storage, environment, drills)
+    asked = Asked(servers, routers, version or "", mycnf or "", storage, environment, drills, backups)
     if warning := even_count_warning(servers):
         log("warning", message=warning)
     change = bring(kube, cluster, asked)

@@ -114,3 +114,12 @@ def test_whether_drills_are_allowed_is_told_from_the_label() -> None:
     assert drills_of(new_cluster("demo", Asked(3, 2, drills="forbidden"))) == "forbidden"
     assert drills_of({"metadata": {"labels": {"tiphys.dev/drills": "yes"}}}) == "forbidden"
     assert drills_of({"metadata": {}}) == "forbidden"
+
+
+def test_schedules_back_up_only_what_has_opted_in() -> None:
+    assert "tiphys.dev/backups" not in new_cluster("demo", Asked(3, 2))["metadata"]["labels"]
+    assert new_cluster("demo", Asked(3, 2, backups="on"))["metadata"]["labels"]["tiphys.dev/backups"] == "on"
+    assert compare(existing(), Asked(3, 2, backups="off")).patch == {
+        "metadata": {"labels": {"tiphys.dev/backups": "off"}}
+    }
+    assert compare(existing(**{"tiphys.dev/backups": "on"}), Asked(3, 2)).patch == {}

@@ -1,0 +1,45 @@
+"""What a ServiceAccount may do, read from manifests/base/roles.yaml, and whether requests were within that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+BASE = Path(__file__).parents[2] / "manifests" / "base"
+
+
+def documents(file: str) -> list[dict[str, Any]]:
+    return list(filter(None, yaml.safe_load_all((BASE / file).read_text())))
+
+
+def roles_of(account: str) -> list[dict[str, Any]]:
+    found = documents("roles.yaml")
+    bound = [
+        one["roleRef"]["name"]
+        for one in found
+        if one["kind"] == "RoleBinding" and account in [subject["name"] for subject in one["subjects"]]
+    ]
+    return [one for one in found if one["kind"] == "Role" and one["metadata"]["name"] in bound]
+
+
+def may(account: str, method: str, path: str) -> bool:
+    """Tell whether an account may do a request: method, and path with its query."""
+    url = urlsplit(path)
+    parts = url.path.strip("/").split("/")
+    group = parts[1] if parts[0] == "apis" else ""
+    place = parts[parts.index("namespaces") + 2 :]
+    resource = "/".join([place[0], *place[2:]])
+    name = place[1] if len(place) > 1 else ""
+    verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}.get(method)
+    verb = verb or ("get" if name else "list")
+    return any(
+        group in rule["apiGroups"]
+        and resource in rule["resources"]
+        and verb in rule["verbs"]
+        and ("resourceNames" not in rule or name in rule["resourceNames"])
+        for role in roles_of(account)
+        for rule in role["rules"]
+    )
