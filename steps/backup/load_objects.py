@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from steps.backup.ddl import Statement, statements
-from steps.backup.load_plan import Plan
+from steps.backup.load_plan import Plan, SchemaPlan, ViewPlan
 from steps.errors import StepError, Temporary
 from steps.log import log
 from steps.mysql.connection import query, quoted, translated
@@ -46,14 +46,37 @@ def make_objects(connection: Any, plan: Plan) -> None:
         run(connection, f"routines of {schema.name}", (s for s in statements(schema.ddl) if s.kind != "event"))
     # A view may use another one, of any schema: place-holders first.
     for what in ("before", "ddl"):
-        for schema in plan.schemas:
-            query(connection, f"USE {quoted(schema.name)}")
-            for view in schema.views:
-                run(connection, f"view {view.name}", statements(getattr(view, what)))
+        for home, view in dependents_first(plan.schemas):
+            query(connection, f"USE {quoted(home)}")
+            run(connection, f"view {view.name}", statements(getattr(view, what)))
     for schema in plan.schemas:
         query(connection, f"USE {quoted(schema.name)}")
         for table in schema.tables:
             run(connection, f"triggers of {table.name}", statements(table.triggers))
+
+
+def dependents_first(schemas: Sequence[SchemaPlan]) -> list[tuple[str, ViewPlan]]:
+    """Return all views with their schemas, each before those that it names, as far as that is possible.
+
+    On a place-holder any view can be made; on a view whose definer is gone, the server makes none.
+    """
+    views = {
+        (schema.name, view.name.removeprefix(f"{schema.name}.")): view for schema in schemas for view in schema.views
+    }
+    found: dict[tuple[str, str], None] = {}
+
+    def enter(key: tuple[str, str], path: frozenset[tuple[str, str]]) -> None:
+        # Those that name it come first; a name that only looks like one may lead in a circle.
+        for other, view in views.items():
+            named = quoted(key[1]) in view.ddl and (other[0] == key[0] or quoted(key[0]) in view.ddl)
+            if named and other not in found and other not in path:
+                enter(other, path | {key})
+        found[key] = None
+
+    for key in views:
+        if key not in found:
+            enter(key, frozenset())
+    return [(key[0], views[key]) for key in found]
 
 
 def make_events(connection: Any, plan: Plan) -> None:
