@@ -16,6 +16,7 @@ from steps.backup.layout import FOLDER
 from steps.backup.s3_settings import Settings
 from steps.errors import BadParameters
 from steps.kube.client import CLUSTER_LABEL, Object
+from steps.mysql.connection import quoted
 
 API = "mysql.oracle.com/v2"
 PLURAL = "mysqlbackups"
@@ -127,7 +128,7 @@ def dump_options(include: Sequence[str], exclude: Sequence[str], threads: int) -
     made: dict[str, Any] = {"threads": threads, "excludeSchemas": unwanted}
     if include:
         made["includeSchemas"] = list(include)
-    if left_out := [".".join(f"`{part}`" for part in each.split(".", 1)) for each in exclude if "." in each]:
+    if left_out := [".".join(map(quoted, each.split(".", 1))) for each in exclude if "." in each]:
         made["excludeTables"] = left_out
     return made
 

@@ -8,6 +8,7 @@ the operator's accounts.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,13 @@ SELECT member_role, member_state,
   FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid"""
 
 
+_PART = r"`(?:[^`]|``)*`|[^.`]+"
+
+
+def _plain(part: str) -> str:
+    return part[1:-1].replace("``", "`") if part.startswith("`") else part
+
+
 class NoSource(Exception):
     """No server can be read; the message says what was seen."""
 
@@ -56,7 +64,9 @@ class ShellSelection(Selection):
     options: Mapping[str, Any] | None = None
 
     def _named(self, option: str) -> set[str]:
-        return {str(name).replace("`", "") for name in (self.options or {}).get(option) or []}
+        """Return names that may be quoted, as whole or part by part, plain."""
+        names = (str(name) for name in (self.options or {}).get(option) or [])
+        return {".".join(_plain(part) for part in re.findall(_PART, name)) for name in names}
 
     def schema(self, schema: str) -> bool:
         """Whether a schema is wanted."""
