@@ -130,7 +130,7 @@ def call(
     if key is not None:
         sent["Idempotency-Key"] = key
     raw = body if isinstance(body, bytes | str) or body is None or hasattr(body, "__next__") else json.dumps(body)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, raw, sent, encode_chunked=hasattr(body, "__next__"))
         answer = connection.getresponse()
@@ -147,7 +147,7 @@ def start_gateway(settings: Settings) -> subprocess.Popen[bytes]:
     with (settings.home / "gateway.log").open("ab") as output:
         command = [sys.executable, "-m", "tiphys.local.events", "--home", str(settings.home)]
         process = subprocess.Popen(command, stdout=output, stderr=output)
-    eventually(lambda: _knows_its_endpoints(settings), 30)
+    eventually(lambda: _knows_its_endpoints(settings))
     return process
 
 
@@ -165,4 +165,4 @@ def running_gateway(settings: Settings) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)

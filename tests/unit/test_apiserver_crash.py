@@ -96,7 +96,7 @@ def test_a_stop_is_clean_although_a_watch_is_open(tmp_path: Path) -> None:
     with watching.stdout as out:
         assert out.readline() == b"open\n"
         assert server.stop(signal.SIGTERM) == 0
-        watching.wait(20)
+        watching.wait(60)
     assert '"trace"' not in server.log()
 
 

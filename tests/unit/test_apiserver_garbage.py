@@ -61,7 +61,7 @@ def names(core: client.CoreV1Api) -> set[str]:
 
 
 def eventually(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not check():
         assert time.monotonic() < deadline, "did not come true"
         time.sleep(0.02)

@@ -193,5 +193,5 @@ def test_a_watch_prints_each_change(server: ApiServer) -> None:
         assert watching.stdout.readline().split()[-4] == "5"
     finally:
         watching.terminate()
-        watching.wait(20)
+        watching.wait(60)
         watching.stdout.close()

@@ -70,12 +70,12 @@ def test_no_header_and_other_schemes_are_no_token(server: ApiServer) -> None:
     for given in ({"Authorization": ""}, {"Authorization": server.token()}, {"Authorization": "Basic eDp5"}):
         assert status_of(server.request("GET", "/api/v1/namespaces", headers=given))[0] == 401
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
-        urllib.request.urlopen(server.settings.api_url + "/api", timeout=20)
+        urllib.request.urlopen(server.settings.api_url + "/api", timeout=60)
     refused.value.close()
 
 
 def test_a_header_that_is_no_text_is_no_token(server: ApiServer) -> None:
-    connection = http.client.HTTPConnection(server.settings.api_host, server.settings.api_port, timeout=20)
+    connection = http.client.HTTPConnection(server.settings.api_host, server.settings.api_port, timeout=60)
     connection.request("GET", "/api", headers={"Authorization": b"Bearer \xff\xfe"})  # type: ignore[dict-item]
     assert connection.getresponse().status == 401
     connection.close()
@@ -91,7 +91,7 @@ def test_the_certificate_is_good_for_the_servers_address(server: ApiServer) -> N
     request = urllib.request.Request(
         server.settings.api_tls_url + "/version", headers={"Authorization": f"Bearer {server.token()}"}
     )
-    with urllib.request.urlopen(request, context=tls_context(server.settings), timeout=20) as answer:
+    with urllib.request.urlopen(request, context=tls_context(server.settings), timeout=60) as answer:
         assert json.load(answer)["gitVersion"].startswith("v1.")
 
 

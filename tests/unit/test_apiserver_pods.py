@@ -258,13 +258,13 @@ def end(seen: Any) -> None:
 def test_a_command_runs_in_the_containers_environment(server: ApiServer, core: client.CoreV1Api) -> None:
     made = running(server, core)
     seen = run(core, "sh", "-c", "echo $ROOM; pwd; echo oops >&2; exit 3")
-    seen.run_forever(timeout=20)
+    seen.run_forever(timeout=60)
     root = server.home / "pods" / made.metadata.uid / "root"
     assert seen.read_stdout() == f"pod\n{root}\n" and seen.read_stderr() == "oops\n"
     assert seen.returncode == 3
     end(seen)
     good = run(core, "true")
-    good.run_forever(timeout=20)
+    good.run_forever(timeout=60)
     assert good.returncode == 0
     end(good)
 
@@ -274,7 +274,7 @@ def test_a_command_reads_its_input(server: ApiServer, core: client.CoreV1Api) ->
     seen = run(core, sys.executable, "-c", "print(sum(len(input()) for _ in range(2)))", stdin=True)
     seen.write_stdin("x" * 200_000 + "\n")
     seen.write_stdin("yy\n")
-    seen.run_forever(timeout=20)
+    seen.run_forever(timeout=60)
     assert seen.read_stdout() == "200002\n" and seen.returncode == 0
     end(seen)
 
@@ -283,7 +283,7 @@ def test_a_terminal_is_a_terminal(server: ApiServer, core: client.CoreV1Api) -> 
     running(server, core)
     seen = run(core, "sh", "-c", "test -t 0 && test -t 1 && read x && echo got $x", stdin=True, tty=True)
     seen.write_stdin("me\n")
-    seen.run_forever(timeout=20)
+    seen.run_forever(timeout=60)
     assert "got me" in seen.read_stdout() and seen.returncode == 0
     end(seen)
 
@@ -292,7 +292,7 @@ def test_a_command_ends_when_its_client_leaves(server: ApiServer, core: client.C
     made = running(server, core)
     seen = run(core, "sh", "-c", "echo $$ > pid; sleep 300")
     file = server.home / "pods" / made.metadata.uid / "root" / "pid"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (file.exists() and file.read_text().strip()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -306,7 +306,7 @@ def test_a_command_ends_when_its_client_leaves(server: ApiServer, core: client.C
 def test_what_cannot_be_run_says_why(server: ApiServer, core: client.CoreV1Api) -> None:
     running(server, core)
     seen = run(core, "/no/such/program")
-    seen.run_forever(timeout=20)
+    seen.run_forever(timeout=60)
     with pytest.raises(Exception):  # noqa: B017 - the client has no exit code to return and stumbles over it
         assert seen.returncode is None
     end(seen)

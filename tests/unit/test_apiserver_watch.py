@@ -45,7 +45,7 @@ def stream(server: ApiServer, query: str) -> HTTPResponse:
     request = urllib.request.Request(
         f"{server.settings.api_url}{MAPS}?watch=1&{query}", headers={"Authorization": f"Bearer {server.token()}"}
     )
-    answer: HTTPResponse = urllib.request.urlopen(request, timeout=20)
+    answer: HTTPResponse = urllib.request.urlopen(request, timeout=60)
     return answer
 
 
@@ -90,7 +90,7 @@ def test_the_official_watch_sees_every_change_in_order(core: client.CoreV1Api) -
         seen.append((event["type"], event["object"].metadata.name))
         if event["object"].metadata.name == "end":
             watching.stop()
-    changing.join()
+    changing.join(60)
     assert seen == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a"), ("ADDED", "end")]
 
 

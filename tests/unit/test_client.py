@@ -44,7 +44,7 @@ async def kube(server: ApiServer) -> AsyncIterator[Kube]:
             await made.delete("configmaps", item["metadata"]["name"], SPACE)
 
 
-async def eventually(check, seconds: float = 20.0) -> None:
+async def eventually(check, seconds: float = 60.0) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while not check():
         assert asyncio.get_running_loop().time() < deadline, "did not come true"

@@ -3,20 +3,21 @@
 import os
 import signal
 import subprocess
-import threading
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mysql_group import ROOT, Server
+from platform_help import eventually
 
 from steps.drill import rows
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Clock, Heartbeat
 from steps.drill.ledger import ANSWER_SECONDS, ClientRecord, Endpoint, Ledger
-from steps.drill.outages import downtime
+from steps.drill.outages import Downtime, downtime
 from steps.mysql.connection import close
 from tiphys.local import mysql_packages
 
@@ -63,6 +64,26 @@ def acknowledged(records: list[ClientRecord], kind: str = "write") -> list[float
     return [a.end for a in attempts if a.outcome is Outcome.ACKNOWLEDGED and a.end is not None]
 
 
+def in_doubt(clients: Ledger) -> list[Attempt]:
+    return [a for attempts in clients.attempts("write") for a in list(attempts) if a.outcome is Outcome.IN_DOUBT]
+
+
+def settle(clients: Ledger, clock: Clock) -> float:
+    """Wait until every writer has an acknowledgement of a write begun after now; return the time then."""
+    begun = clock()
+
+    def served(attempts: Sequence[Attempt]) -> bool:
+        return any(a.outcome is Outcome.ACKNOWLEDGED and a.start > begun for a in list(attempts))
+
+    eventually(lambda: all(served(attempts) for attempts in clients.attempts("write")))
+    return clock()
+
+
+def check_length(measured: Downtime, length: float) -> None:
+    """The outage that was made is the longest: hardly shorter, and longer only by a busy machine's delays."""
+    assert measured.worst is not None and length - 0.1 - measured.spacing <= measured.longest <= length + 5
+
+
 def test_every_acknowledged_write_is_there_and_nothing_else(connection: Any) -> None:
     rows.prepare(connection, "calm")
     clock = Clock()
@@ -87,7 +108,8 @@ def test_a_server_that_is_frozen_is_an_outage_of_that_length(server: Server, con
     heartbeat = Heartbeat(clock)
     heartbeat.start()
     clients.start()
-    time.sleep(0.7)
+    settle(clients, clock)
+    time.sleep(0.5)
     assert server.process is not None
     os.kill(server.process.pid, signal.SIGSTOP)
     frozen_at = clock()
@@ -96,13 +118,12 @@ def test_a_server_that_is_frozen_is_an_outage_of_that_length(server: Server, con
     finally:
         thawed_at = clock()
         os.kill(server.process.pid, signal.SIGCONT)
-    time.sleep(0.7)
-    until = clock()
+    until = settle(clients, clock)
     records = clients.stop()
     heartbeat.stop()
     measured = downtime(acknowledged(records), 0.0, frozen_at, until)
-    assert measured.longest == pytest.approx(thawed_at - frozen_at, abs=0.1)
-    assert len(measured.outages) == 1 and not measured.open
+    check_length(measured, thawed_at - frozen_at)
+    assert not measured.open and measured.worst in measured.outages
     # Nobody gave up: the writes that were under way were answered late, with their true times.
     late = [a for record in records for a in record.attempts if a.latency is not None and a.latency > 0.8]
     assert late and all(a.outcome is Outcome.ACKNOWLEDGED for a in late)
@@ -114,26 +135,23 @@ def test_an_answer_after_the_timeout_counts_with_its_true_time(server: Server, c
     clock = Clock()
     clients = ledger("late", clock, writers=2, readers=0)
     clients.start()
-    time.sleep(0.5)
+    settle(clients, clock)
     assert server.process is not None
     os.kill(server.process.pid, signal.SIGSTOP)
     frozen_at = clock()
     try:
-        time.sleep(ANSWER_SECONDS + 0.6)
-        given_up = [a for attempts in clients.attempts("write") for a in attempts if a.outcome is Outcome.IN_DOUBT]
+        eventually(lambda: len(in_doubt(clients)) == 2)
+        given_up = in_doubt(clients)
     finally:
         thawed_at = clock()
         os.kill(server.process.pid, signal.SIGCONT)
-    time.sleep(0.7)
-    until = clock()
+    until = settle(clients, clock)
     records = clients.stop()
     assert len(given_up) == 2, "after the timeout a write is in doubt"
     late = [a for record in records for a in record.attempts if a.latency is not None and a.latency > ANSWER_SECONDS]
     assert len([a for a in late if a.outcome is Outcome.ACKNOWLEDGED]) == 2
     assert not writes(records, Outcome.IN_DOUBT)
-    assert downtime(acknowledged(records), 0.0, frozen_at, until).longest == pytest.approx(
-        thawed_at - frozen_at, abs=0.1
-    )
+    check_length(downtime(acknowledged(records), 0.0, frozen_at, until), thawed_at - frozen_at)
     assert writes(records, Outcome.ACKNOWLEDGED) == rows.ids(connection, "late")
 
 
@@ -142,7 +160,7 @@ def test_an_outage_that_has_not_ended_counts_up_to_the_end(server: Server, conne
     clock = Clock()
     clients = ledger("open", clock, writers=2, readers=0)
     clients.start()
-    time.sleep(0.5)
+    settle(clients, clock)
     assert server.process is not None
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
@@ -154,7 +172,7 @@ def test_an_outage_that_has_not_ended_counts_up_to_the_end(server: Server, conne
         os.kill(server.process.pid, signal.SIGCONT)
     measured = downtime(acknowledged(records), 0.0, frozen_at, until)
     assert measured.open
-    assert measured.longest == pytest.approx(until - frozen_at, abs=0.1)
+    check_length(measured, until - frozen_at)
     assert len(writes(records, Outcome.IN_DOUBT)) == 2, "each client had one write under way"
     assert all(record.attempts[-1].end is None for record in records)
     present = _settled_ids(connection, "open")
@@ -223,20 +241,39 @@ def test_the_table_is_cleared_kept_and_dropped(connection: Any) -> None:
     cursor.close()
 
 
+STANDS_STILL = """
+import sys, threading, time
+from steps.drill.clock import Clock, Heartbeat
+clock = Clock()
+heartbeat = Heartbeat(clock)
+heartbeat.start()
+while not heartbeat.beats:
+    time.sleep(0.01)
+print(clock(), flush=True)
+sys.stdin.readline()
+seen = heartbeat.beats
+while heartbeat.beats < seen + 3:
+    time.sleep(0.01)
+heartbeat.stop()
+print(max(stall.overlap(0.0, clock()) for stall in heartbeat.stalls))
+print(sum(thread.name == "heartbeat" for thread in threading.enumerate()))
+"""
+
+
 def test_the_heartbeat_sees_the_process_stand_still() -> None:
-    clock = Clock()
-    heartbeat = Heartbeat(clock)
-    heartbeat.start()
-    time.sleep(0.1)
-    thaw = subprocess.Popen(["sh", "-c", f"sleep 0.6; kill -CONT {os.getpid()}"])
-    start = clock()
-    os.kill(os.getpid(), signal.SIGSTOP)
-    end = clock()
-    thaw.wait()
-    time.sleep(0.1)
-    heartbeat.stop()
-    assert [stall.overlap(start, end) > 0.25 for stall in heartbeat.stalls] == [True]
-    assert not any(thread.name == "heartbeat" for thread in threading.enumerate())
+    # A process of its own: a test run that stops itself would be put into the background by a shell.
+    command = [sys.executable, "-c", STANDS_STILL]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline()
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.6)
+            process.send_signal(signal.SIGCONT)
+            longest, threads = process.communicate("go on\n", timeout=60)[0].split()
+        finally:
+            process.kill()
+    assert float(longest) > 0.5
+    assert threads == "0", "the heartbeat's thread has ended"
 
 
 def test_a_runs_name_never_carries_sql(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ class EngineProcess:
     def kill(self, how: int = signal.SIGKILL) -> int:
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     @property
     def log(self) -> str:
@@ -87,10 +88,11 @@ async def submit(kube: Kube, name: str, spec: str | Json) -> None:
     await kube.create("workflows", manifest)
 
 
-async def until(kube: Kube, name: str, ready: Any, seconds: float = 40.0) -> Json:
+async def until(kube: Kube, name: str, ready: Any, seconds: float = 90.0) -> Json:
     """Wait until the workflow is as `ready` wants it."""
     workflow: Json = {}
-    for _ in range(int(seconds / 0.05)):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         workflow = await kube.get("workflows", name, "tiphys")
         if ready(workflow.get("status") or {}):
             return workflow

@@ -222,7 +222,7 @@ def test_two_processes_make_one_template_and_copies_have_no_identity(
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
     ]
-    answers = {process.communicate()[0] for process in both}
+    answers = {process.communicate(timeout=120)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
     assert len(answers) == 1
 

@@ -109,7 +109,7 @@ def test_parts_are_kept_and_ended_in_reverse_with_the_pods_in_between(settings: 
     assert Record.load(settings.home).parts["engine"].pid != record.parts["engine"].pid
 
     rival = start(settings)
-    assert rival.wait(15) == 1, "two supervisors kept one platform"
+    assert rival.wait(60) == 1, "two supervisors kept one platform"
 
     supervisor.send_signal(signal.SIGTERM)
     supervisor.send_signal(signal.SIGINT)  # an impatient second signal must not cut the ending short
@@ -131,7 +131,7 @@ def test_a_killed_supervisor_leaves_the_pods_and_the_next_one_takes_over(setting
     pod = (settings.home / "pod").read_text()
     old = {name: part.pid for name, part in Record.load(settings.home).parts.items() if part.pid}
     first.kill()
-    first.wait()
+    first.wait(60)
     assert not is_up(settings.home), "a dead supervisor was taken for a live one"
     assert all(processes.read(pid) for pid in old.values())
 
@@ -140,7 +140,7 @@ def test_a_killed_supervisor_leaves_the_pods_and_the_next_one_takes_over(setting
     assert not any(processes.read(pid) for pid in old.values()), "a part ran twice"
     assert pod_is_there(settings) and (settings.home / "pod").read_text() == pod
     second.kill()
-    second.wait()
+    second.wait(60)
 
     # `tiphys down` without a supervisor.
     parts = [Part(name, f"fakes.{name}", "") for name in PARTS]
@@ -180,7 +180,7 @@ def test_a_process_is_known_by_more_than_its_number(tmp_path: Path) -> None:
         assert of_platform(tmp_path / "other") == []
     finally:
         child.kill()
-        child.wait()
+        child.wait(60)
     assert of_platform(tmp_path) == []
 
 

@@ -348,8 +348,8 @@ def test_no_cluster_is_one_line(platform: Settings) -> None:
         file.write_text(text)
         useless = call(platform, "wait", "x", kubeconfig=str(file))
         assert useless.returncode == 1 and f"the kubeconfig {file} is of no use" in useless.stderr, text
-        both = call(platform, "wait", "x", kubeconfig=f"{platform.home / 'absent'}:{platform.kubeconfig}")
-        assert "no run x" in both.stderr
+    both = call(platform, "wait", "x", kubeconfig=f"{platform.home / 'absent'}:{platform.kubeconfig}")
+    assert "no run x" in both.stderr
 
 
 def test_the_results_tell_that_the_reports_place_is_a_key(platform: Settings) -> None:
@@ -409,7 +409,7 @@ class running_s3:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(15)
+        self.process.wait(60)
 
 
 def test_the_objects_of_these_tests_are_whole() -> None:
