@@ -12,7 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_state = {"step": ""}
+SLOWEST = 30.0
+"""Seconds between two reports at most."""
+
+_state = {"step": "", "bar": ""}
 
 
 def set_step(name: str) -> None:
@@ -26,6 +29,9 @@ def log(event: str, **fields: Any) -> None:
     Never pass a secret: every field is written as it is.
     """
     if sys.stderr.isatty():
+        if _state["bar"]:
+            # The bar draws itself again below the line.
+            print("\r\x1b[K", end="", file=sys.stderr)
         details = "  ".join(f"{key}={value}" for key, value in fields.items())
         print(f"{datetime.now():%H:%M:%S} {event:<28} {details}", file=sys.stderr, flush=True)
         return
@@ -42,8 +48,10 @@ def log(event: str, **fields: Any) -> None:
 class Progress:
     """Tells how far a long piece of work is: percent, rate and ETA.
 
-    On a terminal it draws a bar; otherwise it logs a ``progress`` line at most every `interval` seconds. Where
-    Argo's executor offers a progress file (``ARGO_PROGRESS_FILE``), it is kept up to date as well.
+    On a terminal it draws a bar; otherwise it logs a ``progress`` line at most every `interval` seconds at first,
+    and as the work takes longer, at most every twentieth of its time so far, up to SLOWEST seconds. `total` may be
+    an estimate: only the end is 100 percent. Where Argo's executor offers a progress file (``ARGO_PROGRESS_FILE``),
+    it is kept up to date as well.
     """
 
     def __init__(self, what: str, total: int, unit: str, interval: float = 2.0) -> None:
@@ -55,26 +63,33 @@ class Progress:
         """Count `amount` more units as done, and report if it is time to."""
         self.done += amount
         now = time.monotonic()
-        if now - self._last >= (0.2 if sys.stderr.isatty() else self.interval):
+        if now - self._last >= self.pause(now - self._started):
             self._last = now
             self._report(now)
 
+    def pause(self, elapsed: float) -> float:
+        """Return the seconds from one report to the next, that long after the beginning."""
+        return 0.2 if sys.stderr.isatty() else min(max(self.interval, elapsed / 20), SLOWEST)
+
     def finish(self) -> None:
         """Report the end, whatever the interval."""
-        self._report(time.monotonic())
+        self._report(time.monotonic(), ended=True)
         if sys.stderr.isatty():
             print(file=sys.stderr)
+            _state["bar"] = ""
 
-    def _report(self, now: float) -> None:
+    def _report(self, now: float, *, ended: bool = False) -> None:
         rate = self.done / max(now - self._started, 1e-6)
-        percent = min(100.0, 100.0 * self.done / self.total)
+        percent = 100.0 * self.done / self.total
+        percent = 100.0 if ended else min(percent, 99.9)
         eta = max(self.total - self.done, 0) / rate if rate else 0.0
         if path := os.environ.get("ARGO_PROGRESS_FILE"):
             Path(path).write_text(f"{min(self.done, self.total)}/{self.total}\n")
         if sys.stderr.isatty():
+            _state["bar"] = self.what
             bar = ("█" * int(percent / 4)).ljust(25, "·")
             print(
-                f"\r{self.what[:24]:<24} {bar} {percent:3.0f}%  {rate:,.0f} {self.unit}/s  ETA {eta:3.0f} s ",
+                f"\r{self.what[:24]:<24} {bar} {int(percent):3d}%  {rate:,.0f} {self.unit}/s  ETA {eta:3.0f} s ",
                 end="",
                 file=sys.stderr,
                 flush=True,

@@ -23,6 +23,7 @@ from steps.log import log
 __all__ = ["AlreadyThere", "Bucket", "NoObject", "Sealer", "Upload", "told"]
 
 PART_BYTES = 8 * 1024 * 1024
+LARGEST_PART = 5 * 1024**3
 MOST_PARTS = 10_000
 """S3 takes no more parts than this in an object, each of 5 MiB at least but the last."""
 
@@ -42,6 +43,9 @@ class Bucket:
         name: of the bucket.
         write: arguments of every write, such as ServerSideEncryption.
         checksum: whether writes carry their CRC-32.
+
+    Attributes:
+        part_bytes: size of the first parts of an upload.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Bucket:
     ) -> None:
         self.client, self.name = client, name
         self.write, self.checksum = dict(write or {}), checksum
+        self.part_bytes = PART_BYTES
 
     @classmethod
     def from_environment(cls, *, connections: int = 32) -> Bucket:
@@ -174,6 +179,19 @@ class Sealer(Protocol):
         ...
 
 
+def part_size(first: int, number: int) -> int:
+    """Return the size in bytes of an upload's part.
+
+    Parts double every 900, so that the largest object that S3 takes (5 TiB) has no more than MOST_PARTS, and yet the
+    first GB need little memory.
+
+    Args:
+        first: size of the first parts.
+        number: of the part, from 0.
+    """
+    return min(first << (number // 900), LARGEST_PART)
+
+
 class Upload:
     """Writes one object as its content comes, keeping at most one part in memory.
 
@@ -213,8 +231,7 @@ class Upload:
     def write(self, content: bytes) -> None:
         """Append to the object."""
         self._buffer += content
-        part = PART_BYTES * (1 + len(self._parts) // 1000)
-        while len(self._buffer) >= part:
+        while len(self._buffer) >= (part := part_size(self.bucket.part_bytes, len(self._parts))):
             self._send(self._take(part))
 
     def finish(self) -> None:

@@ -144,9 +144,9 @@ local function row(S, kinds, count, src, i, stop, dst, o)
         length = src[i] + src[i + 1] * 256 + src[i + 2] * 65536
         i = i + 3
       elseif length > 253 then
-        error("a length that no field of a packet this small has")
+        error("a length that no field of a packet this small has", 0)
       end
-      if i + length > stop then error("a field that ends after its packet") end
+      if i + length > stop then error("a field that ends after its packet", 0) end
       local kind = kinds[column]
       if kind == PLAIN then
         o = plain(src, i, length, dst, o)
@@ -158,13 +158,13 @@ local function row(S, kinds, count, src, i, stop, dst, o)
       i = i + length
     end
   end
-  if i ~= stop then error("a row that ends before its packet") end
+  if i ~= stop then error("a row that ends before its packet", 0) end
   dst[o] = NEWLINE
   return o + 1
 end
 
 local function numbered(S, number)
-  if S.next ~= -1 and number ~= S.next then error("packet " .. number .. " where " .. S.next .. " was expected") end
+  if S.next ~= -1 and number ~= S.next then error("packet " .. number .. " where " .. S.next .. " was expected", 0) end
   S.next = band(number + 1, 255)
 end
 
@@ -176,7 +176,7 @@ local function field_done(S, count, dst, o)
     S.phase, S.need = LENGTH, 0
     return o + 1
   end
-  if S.packet > 0 then error("a row that ends before its packet") end
+  if S.packet > 0 then error("a row that ends before its packet", 0) end
   S.rows = S.rows + 1
   -- What fills packets to the last byte is followed by an empty one.
   S.phase = S.whole == 1 and HEADER or EMPTY
@@ -193,13 +193,13 @@ local function step(S, kinds, count, src, i, stop, dst, o)
     local size = src[i] + src[i + 1] * 256 + src[i + 2] * 65536
     numbered(S, src[i + 3])
     if phase == HEADER then
-      if size == 0 then error("an empty packet where a row was expected") end
+      if size == 0 then error("an empty packet where a row was expected", 0) end
       S.phase = BEGIN
     elseif phase == EMPTY then
-      if size > 0 then error("a row that ends before its packet") end
+      if size > 0 then error("a row that ends before its packet", 0) end
       S.phase = HEADER
     elseif S.whole == 1 then
-      error("a packet that ends before its row")
+      error("a packet that ends before its row", 0)
     end
     S.packet, S.whole = size, size < FULL and 1 or 0
     return i + 4, o
@@ -219,7 +219,7 @@ local function step(S, kinds, count, src, i, stop, dst, o)
         dst[o], dst[o + 1] = BACKSLASH, 78
         return i + 1, field_done(S, count, dst, o + 2)
       elseif c > 251 then
-        if c == 255 then error("an error within a row") end
+        if c == 255 then error("an error within a row", 0) end
         S.need, S.have, S.value = c == 252 and 2 or c == 253 and 3 or 8, 0, 0
         return i + 1, o
       end
@@ -259,7 +259,7 @@ local function step(S, kinds, count, src, i, stop, dst, o)
     if S.packet == 0 then S.phase = OVER end
     return i + 1, o
   end
-  error("bytes after the last packet")
+  error("bytes after the last packet", 0)
 end
 
 -- Does what it can with src[0] to src[stop - 1]; returns how many bytes of it are used, and the length in dst.

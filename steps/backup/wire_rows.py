@@ -84,7 +84,8 @@ class Lines:
         try:
             used, self.length, rows, self.ended = self._feed(self._from, total, self._to, self.length)
         except LuaError as error:
-            raise StepError(f"The server's rows cannot be read: {error}. Report this, with the table.") from error
+            what = str(error).split("\n")[0]
+            raise StepError(f"The server's rows cannot be read: {what}. Report this, with the table.") from error
         self.rows += int(rows)
         self._kept = total - used
         self._in[: self._kept] = self._in[used:total]

@@ -8,15 +8,16 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from steps.backup.backup import choose
+from steps.backup.budget import COPIES, FIXED_MIB, LARGEST_PART, MIB, READER_MIB, SMALLEST_PART, budget
 from steps.backup.chunks import KeyRange, plan, split
 from steps.backup.dump_catalog import Selection
 from steps.backup.dump_columns import Column, key_of
 from steps.backup.dump_ddl import display, sql_account
 from steps.backup.dump_keys import Keys
 from steps.backup.layout import BadLayout
-from steps.backup.objects import NoObject, told
+from steps.backup.objects import MOST_PARTS, NoObject, part_size, told
 from steps.backup.pace import Pace
-from steps.errors import StepError, Temporary
+from steps.errors import BadParameters, StepError, Temporary
 from steps.mysql.topology import Member, Topology
 
 
@@ -149,6 +150,38 @@ def test_the_secondary_with_the_least_to_do_is_read() -> None:
     late = Topology("demo", 3, (primary, member("demo-1", "RECOVERING"), member("demo-2", address="")), primary, True)
     assert choose(late, {}) is primary
     assert choose(Topology("demo", 1, (primary,), primary, True), {}) is primary
+
+
+def test_the_server_is_read_that_was_asked_for() -> None:
+    primary, one, two = member("demo-0"), member("demo-1"), member("demo-2", "RECOVERING")
+    whole = Topology("demo", 3, (primary, one, two), primary, True)
+    assert choose(whole, {}, "primary") is choose(whole, {}, "demo-0") is primary
+    assert choose(whole, {}, "secondary") is choose(whole, {}, "demo-1") is one
+    with pytest.raises(Temporary, match="demo-2 is RECOVERING"):
+        choose(whole, {}, "demo-2")
+    with pytest.raises(BadParameters, match="'demo-3': it has demo-0, demo-1, demo-2"):
+        choose(whole, {}, "demo-3")
+    with pytest.raises(Temporary, match="no ONLINE secondary"):
+        choose(Topology("demo", 1, (primary,), primary, True), {}, "secondary")
+
+
+def test_memory_gives_connections_and_parts() -> None:
+    assert budget(256, 4).readers == 4
+    assert budget(256, 1).part_bytes == LARGEST_PART
+    for memory in (144, 200, 256, 500, 4000):
+        for wanted in (1, 4, 32):
+            made = budget(memory, wanted)
+            assert 1 <= made.readers <= wanted and SMALLEST_PART <= made.part_bytes <= LARGEST_PART
+            assert FIXED_MIB + made.readers * (READER_MIB + COPIES * made.part_bytes / MIB) <= memory
+    with pytest.raises(BadParameters, match="memory=120"):
+        budget(120, 4)
+
+
+@pytest.mark.parametrize("first", [SMALLEST_PART, LARGEST_PART])
+def test_the_largest_object_fits_into_the_parts_that_s3_takes(first: int) -> None:
+    sizes = [part_size(first, number) for number in range(MOST_PARTS)]
+    assert sum(sizes) >= 5 * 1024**4 and max(sizes) <= 5 * 1024**3
+    assert sum(sizes[:900]) >= 4 * 1024**3 and set(sizes[:900]) == {first}
 
 
 def refused(code: str, status: int) -> ClientError:
