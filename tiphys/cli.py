@@ -12,6 +12,7 @@ import click
 PLATFORM = "tiphys.commands.platform"
 RUNS = "tiphys.commands.runs"
 LISTS = "tiphys.commands.lists"
+BACKUPS = "tiphys.commands.backups"
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module that has a click command of that name, what `tiphys --help` says of it)
@@ -30,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "terminate": (RUNS, "End a run at once, without its exit handlers."),
     "logs": (RUNS, "Show what a run's steps logged."),
     "report": (RUNS, "Fetch a run's report."),
+    "backups": (BACKUPS, "List backups, or show one: age, proof, and which rule keeps it."),
     "render": ("tiphys.commands.render", "Write the manifests from the templates."),
     "demo": ("tiphys.commands.demo", "One webhook, one measured failover, on this machine."),
 }

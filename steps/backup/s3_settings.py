@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import configparser
+import ipaddress
 import os
 import re
 import tempfile
@@ -143,6 +144,8 @@ class Settings:
             connect_timeout=min(self.timeout, 15.0),
             read_timeout=self.timeout,
             max_pool_connections=connections,
+            # What is on this very machine is behind no proxy.
+            proxies={} if _is_loopback(self.endpoint or "") else None,
             # Not every S3 server knows boto3's way of sending checksums; ours is a plain header.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -168,6 +171,14 @@ class Settings:
                 "No region: put it into the Secret tiphys-s3, key region (us-east-1 will do for most servers that "
                 "are not AWS)."
             ) from error
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _bad(name: str, given: Mapping[str, str], expected: str) -> BadParameters:

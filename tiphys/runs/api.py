@@ -22,6 +22,7 @@ from tiphys.runs.loopback import is_loopback
 Object = dict[str, Any]
 
 ARGO = "/apis/argoproj.io/v1alpha1"
+MYSQL = "/apis/mysql.oracle.com/v2"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 
@@ -116,8 +117,12 @@ class Cluster:
         return self.call("PATCH", path, patch, content_type="application/merge-patch+json")
 
     def list(self, resource: str, labels: str = "") -> list[Object]:
-        """Return pods (by label), workflows or workflowtemplates."""
-        path = f"/api/v1/namespaces/{self.namespace}/pods" if resource == "pods" else self.argo(resource)
+        """Return pods (by label), workflows, workflowtemplates or innodbclusters."""
+        path = self.argo(resource)
+        if resource == "pods":
+            path = f"/api/v1/namespaces/{self.namespace}/pods"
+        elif resource == "innodbclusters":
+            path = f"{MYSQL}/namespaces/{self.namespace}/innodbclusters"
         items: list[Object] = self.call("GET", path, query={"labelSelector": labels} if labels else None)["items"]
         return items
 
@@ -125,6 +130,13 @@ class Cluster:
         """Return a Secret's decoded values."""
         data = self.call("GET", f"/api/v1/namespaces/{self.namespace}/secrets/{name}").get("data") or {}
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def config_map(self, name: str) -> dict[str, str]:
+        """Return a ConfigMap's values."""
+        found: dict[str, str] = (
+            self.call("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{name}").get("data") or {}
+        )
+        return found
 
     def pod_log(self, pod: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """Yield the lines of a pod's main container; with `follow`, until it ends."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from tiphys.runs.api import Cluster, Object
-from tiphys.runs.errors import NotFound, ToolError
-from tiphys.runs.loopback import is_loopback
+from tiphys.runs.errors import ToolError
 from tiphys.runs.nodes import nodes_of, phase_of
+from tiphys.runs.s3 import bucket_of
 
-SECRET = "tiphys-s3"
 REPORT_NAMES = ("report", "junit")
 """How the artifacts that are part of a report begin."""
 
@@ -51,43 +49,16 @@ def fetch(cluster: Cluster, workflow: Object, folder: Path) -> list[Path]:
         phase = phase_of(workflow)
         hint = f"it is {phase}; see `tiphys logs {name}`"
         raise ToolError(f"run {name} has no report: {hint}")
-    client, bucket = _client(cluster)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for artifact in wanted:
-        path = folder / artifact.file
-        try:
-            client.download_file(artifact.bucket or bucket, artifact.key, str(path))
-        except Exception as error:  # boto3's errors share no narrower base
-            raise ToolError(
-                f"S3 did not give {artifact.key}: {error}; was it deleted, or is S3 down? `tiphys status`"
-            ) from error
-        paths.append(path)
+    with bucket_of(cluster) as bucket:
+        for artifact in wanted:
+            path = folder / artifact.file
+            try:
+                bucket.client.download_file(artifact.bucket or bucket.name, artifact.key, str(path))
+            except Exception as error:  # boto3's errors share no narrower base
+                raise ToolError(
+                    f"S3 did not give {artifact.key}: {error}; was it deleted, or is S3 down? `tiphys status`"
+                ) from error
+            paths.append(path)
     return paths
-
-
-def _client(cluster: Cluster) -> tuple[Any, str]:
-    import boto3
-    from botocore.config import Config
-
-    try:
-        secret = cluster.secret(SECRET)
-    except NotFound as error:
-        raise ToolError(
-            f"no Secret {SECRET} in namespace {cluster.namespace}, which tells where reports are"
-        ) from error
-    endpoint = secret["endpoint"] if "://" in secret["endpoint"] else f"https://{secret['endpoint']}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=secret.get("region") or "us-east-1",
-        aws_access_key_id=secret["accessKey"],
-        aws_secret_access_key=secret["secretKey"],
-        config=Config(
-            s3={"addressing_style": "path"},
-            connect_timeout=5,
-            retries={"max_attempts": 2},
-            proxies={} if is_loopback(endpoint) else None,
-        ),
-    )
-    return client, secret.get("bucket") or "tiphys"
