@@ -127,20 +127,17 @@ def _asked(target: Target, question: Question, moment: datetime, timeout: float)
     started, said, bad = time.monotonic(), "", ""
     settings = (
         "SET SESSION transaction_read_only=1, time_zone='+00:00', "
-        f"max_execution_time={max(1, round(timeout * 1000))}, lock_wait_timeout={max(1, round(timeout))}, "
-        f"sql_select_limit={MOST_ROWS + 1}"
+        f"max_execution_time={max(1, round(timeout * 1000))}, lock_wait_timeout={max(1, round(timeout))}"
     )
     options: dict[str, Any] = {"what": "the scratch cluster", "read_timeout": timeout + 5}
     with session(target.host, target.port, target.credentials, **options) as connection:
         query(connection, settings)
         try:
-            rows = query(connection, question.sql)
-            said = answer(rows)
-            bad = mismatch(question.expect, rows, moment)
+            rows, bad = _rows(connection, question.sql)
             if time.monotonic() - started >= timeout:
                 bad = f"no answer within {timeout:g} s"  # an interrupted SLEEP() answers 1
-            elif len(rows) > MOST_ROWS:
-                bad = f"the answer has more than {MOST_ROWS} rows: count or limit them in SQL"
+            said = answer(rows)
+            bad = bad or mismatch(question.expect, rows, moment)
         except mysql.connector.Error as error:
             late = time.monotonic() - started >= timeout
             if error.errno in LOST and not late:
@@ -149,3 +146,20 @@ def _asked(target: Target, question: Question, moment: datetime, timeout: float)
     took = time.monotonic() - started
     log("query asked", name=question.name, good=not bad, why=bad, seconds=round(took, 3))
     return Answer(question.name, question.sql, question.expect, said, bad, round(took, 3))
+
+
+def _rows(connection: Any, sql: str) -> tuple[list[tuple[Any, ...]], str]:
+    """Return the first rows of an answer, and why it is none that can be judged; a longer one is cut off."""
+    cursor = connection.cursor()
+    cursor.execute(sql)
+    if not cursor.with_rows:
+        return [], "it is no query: it has no rows to compare"
+    rows = list(cursor.fetchmany(MOST_ROWS + 1))
+    if len(rows) > MOST_ROWS:
+        # The rest is not read: it may be of any length.
+        connection.shutdown()
+        return rows[:MOST_ROWS], f"the answer has more than {MOST_ROWS} rows: count or limit them in SQL"
+    if cursor.nextset():
+        return rows, "it is more than one statement: give each query an entry of its own"
+    cursor.close()
+    return rows, ""
