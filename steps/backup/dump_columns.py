@@ -138,20 +138,20 @@ class Column:
             return f"IF(ABS({name}) > {self.most}, CONCAT(IF({name} < 0, '-', ''), '{self.most}'), CONCAT({value}))"
         if kind == "enum":
             # What was none of its labels when it was written has the number 0 and reads as ''; a label may as well.
-            return f"IF({name} = 0, {self._number(0)}, {value})"
+            return f"IF({name} = 0, {self._zero}, {value})"
         if kind == "set" and "" in self.labels:
-            # The set of this label alone reads like the empty set.
-            alone = 1 << self.labels.index("")
-            return f"IF(CAST({name} AS UNSIGNED) = {alone}, {self._number(alone)}, {value})"
+            # One with this label reads like one without it. 20 digits are no label, and characters of any width.
+            number = f"CAST({name} AS UNSIGNED)"
+            return f"IF({number} & {1 << self.labels.index('')}, CAST(LPAD({number}, 20, '0') AS BINARY), {value})"
         return value
 
-    def _number(self, value: int) -> str:
-        """Return the number of an ENUM's or SET's value as LOAD DATA takes it: digits that are none of the labels."""
+    @property
+    def _zero(self) -> str:
+        """The number 0 as LOAD DATA takes it for an ENUM: in digits that are none of its labels."""
         if self.encoded:
-            # A multiple of the width of its characters: else the server makes characters of them.
-            return f"_binary'{value:0{20 if value else 4}}'"
-        able = (f"{value:0{digits}}" for digits in range(1, 6))
-        return f"'{next((text for text in able if text not in self.labels), value)}'"
+            # As many as one of its characters is wide, or a multiple: else the server makes characters of them.
+            return "_binary'0000'"
+        return next((f"'{'0' * digits}'" for digits in range(1, 6) if "0" * digits not in self.labels), "''")
 
 
 def encoded(columns: list[Column]) -> dict[str, str]:

@@ -227,6 +227,7 @@ def users(connection: Any, header: Header, accounts: list[tuple[str, str]]) -> s
         who, shown = sql_account(account), display(account)
         created = next(iter(_row(connection, f"SHOW CREATE USER {who}").values()))
         created = created.replace("CREATE USER", "CREATE USER IF NOT EXISTS", 1)
+        created = _with_attribute(connection, account, created)
         default = ""
         # Roles may be created after those who have them by default.
         if " DEFAULT ROLE " in created:
@@ -238,6 +239,20 @@ def users(connection: Any, header: Header, accounts: list[tuple[str, str]]) -> s
         grants += f"\n-- begin grants {shown}\n{given}{default}-- end grants {shown}\n"
     log("accounts dumped", accounts=len(accounts))
     return f"{text}{grants}\n-- End of dumping user accounts\n\n"
+
+
+def _with_attribute(connection: Any, account: tuple[str, str], created: str) -> str:
+    """Return CREATE USER with the account's comment as it is: SHOW writes question marks for its emoji."""
+    rows = query(
+        connection,
+        "SELECT CAST(attribute AS CHAR) FROM information_schema.user_attributes WHERE user = %s AND host = %s",
+        list(account),
+    )
+    kept = _text(rows[0][0]) if rows else ""
+    if all(ord(letter) <= 0xFFFF for letter in kept):
+        return created
+    literal = kept.replace("\\", "\\\\").replace("'", "''")
+    return f"{created.rpartition(' ATTRIBUTE ')[0]} ATTRIBUTE '{literal}'"
 
 
 def display(account: tuple[str, str]) -> str:

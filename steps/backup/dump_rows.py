@@ -18,10 +18,10 @@ from steps.mysql.connection import quoted
 __all__ = ["SESSION_SQL", "Block", "Source", "read"]
 
 SESSION_SQL = (
-    "SET SESSION sql_mode = '', time_zone = '+00:00', net_write_timeout = 1800, wait_timeout = 86400,"
-    " max_execution_time = 0, character_set_results = 'utf8mb4'"
+    "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00', net_write_timeout = 1800,"
+    " wait_timeout = 86400, max_execution_time = 0, character_set_results = 'utf8mb4'"
 )
-"""Every connection of a dump begins with this; `read` relies on it."""
+"""Every connection of a dump begins with this; `read` relies on it. Any date that a key holds can be compared with."""
 
 
 @dataclass(frozen=True)
