@@ -143,3 +143,17 @@ def test_those_who_wait_are_known_again_after_a_restart() -> None:
     for holder in ("tiphys/w0", "tiphys/w3", "tiphys/w1", "tiphys/w2"):
         locks.release(holder)
     assert order == ["tiphys/w3", "tiphys/w1", "tiphys/w2", "tiphys/new"]
+
+
+def test_the_order_of_one_second_is_the_same_whoever_is_met_first() -> None:
+    served = []
+    for names in (("w1", "w2", "w3"), ("w3", "w1", "w2")):
+        order: list[str] = []
+        locks = Locks(lambda key: 1, order.append)
+        locks.hold("tiphys/w0", "m")
+        for name in names:
+            locks.wait(f"tiphys/{name}", ("m",), created="2026-01-01T00:00:00Z")
+        for holder in ("w0", "w1", "w2"):
+            locks.release(f"tiphys/{holder}")
+        served.append(order)
+    assert served == [["tiphys/w1", "tiphys/w2", "tiphys/w3"]] * 2

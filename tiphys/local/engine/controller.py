@@ -90,7 +90,7 @@ class Engine:
             for workflow in self.workflows.objects.values()
             if (workflow.get("status") or {}).get("phase") not in ENDED
         ]
-        unfinished.sort(key=lambda workflow: (workflow["metadata"]["creationTimestamp"], version_of(workflow)))
+        unfinished.sort(key=lambda workflow: (workflow["metadata"]["creationTimestamp"], key_of(workflow)))
         for workflow in unfinished:
             self._take_over(workflow)
         for workflow in unfinished:

@@ -22,7 +22,7 @@ class Waiter:
 
     holder: str
     keys: tuple[str, ...]
-    age: tuple[int, str, int]
+    age: tuple[int, str, str, int]
 
 
 @dataclass
@@ -50,7 +50,10 @@ class Locks:
         """Put `holder` into the line, if it is not there; nothing is handed out yet."""
         if holder not in self.waiters:
             self._count += 1
-            self.waiters[holder] = Waiter(holder, keys, (-priority, created, self._count))
+            # Timestamps have whole seconds: among workflows of one second the name decides, so that the order is the
+            # same after a restart. Within a workflow whoever came first is served first.
+            workflow = "/".join(holder.split("/")[:2])
+            self.waiters[holder] = Waiter(holder, keys, (-priority, created, workflow, self._count))
 
     def acquire(self, holder: str, keys: list[str], priority: int = 0, created: str = "") -> str:
         """Take all of `keys`, or wait in line for them.
