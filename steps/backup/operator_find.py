@@ -21,6 +21,7 @@ from steps.backup.source import S3Source
 from steps.errors import BadParameters, StepError
 from steps.kube.client import Kube, Object
 from steps.log import log
+from steps.mysql.connection import query
 from steps.parameters import OBJECT_NAME, Text
 
 OBJECT, PLACE = "mysqlbackup/", "s3://"
@@ -91,6 +92,23 @@ def find_foreign(kube: Kube, bucket: Bucket, backup: str) -> S3Source:
         raise StepError(f"{source.place} has no {DONE}: the dump is not finished, or was never. Wait, or take another.")
     log("dump without a manifest", place=source.place, meaning="only lengths are checked: its SHA-256 are not known")
     return ForeignSource(reached, prefix)
+
+
+def tell_sleeping_events(connection: Any) -> list[str]:
+    """Name the events that a dump of a secondary brought back switched off; the dump does not tell which were on.
+
+    Args:
+        connection: to the primary that was restored into.
+    """
+    rows = query(
+        connection,
+        "SELECT CONCAT(event_schema, '.', event_name) FROM information_schema.events"
+        " WHERE status LIKE '%SIDE_DISABLED' ORDER BY 1",
+    )
+    events = [str(row[0]) for row in rows]
+    if events:
+        log("events switched off", events=events, why="the dump is of a secondary", next="ALTER EVENT ... ENABLE")
+    return events
 
 
 def _object(content: bytes) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steps.backup import operator_object, operator_seal
-from steps.backup.dump_catalog import enabled_events
 from steps.backup.inventory import abort, delete_all, uploads
 from steps.backup.layout import BadLayout, prefix
 from steps.backup.manifest import FILE, Manifest
@@ -25,7 +24,7 @@ from steps.errors import BadParameters, StepError, Temporary, TimedOut
 from steps.kube.client import CLUSTER_LABEL, Kube, Object
 from steps.kube.errors import Conflict, NotFound
 from steps.log import log
-from steps.mysql.connection import SERVER_PORT, Credentials, session
+from steps.mysql.connection import SERVER_PORT, Credentials, query, session
 from steps.mysql.topology import Topology
 
 
@@ -94,7 +93,8 @@ def ask(
     if topology.primary is None or not topology.primary.address:
         raise Temporary(f"{topology.cluster} has no primary: {topology.summary()}. Run check-cluster.")
     with session(topology.primary.address, SERVER_PORT, credentials, what="the primary") as connection:
-        events = enabled_events(connection)
+        rows = query(connection, "SELECT event_schema, event_name, status FROM information_schema.events")
+    events = {(str(schema), str(name)): str(status) for schema, name, status in rows}
 
     def uuid_of(pod: str) -> str:
         member = topology.of_pod(pod)
@@ -115,7 +115,7 @@ def back_up(
     wanted: Wanted,
     *,
     uuid_of: Callable[[str], str],
-    events: frozenset[tuple[str, str]] = frozenset(),
+    events: Mapping[tuple[str, str], str] | None = None,
     parallel: int,
     patience: Patience | None = None,
 ) -> tuple[Manifest, float]:
@@ -127,7 +127,7 @@ def back_up(
         settings: of the same bucket, with the key that the operator is given.
         wanted: what.
         uuid_of: server UUID of a pod by its name, empty where nobody knows.
-        events: events (schema, name) that are enabled on the primary.
+        events: status on the primary of each event (schema, name).
         parallel: objects that are read back at the same time.
         patience: how long to wait.
 
@@ -144,7 +144,7 @@ def back_up(
         made = _sealed(bucket, name)
         if made is None:
             pod = seen.pod
-            origin = Origin(wanted.cluster, kube.namespace, pod, uuid_of(pod) if pod else "", events)
+            origin = Origin(wanted.cluster, kube.namespace, pod, uuid_of(pod) if pod else "", events or {})
             made = operator_seal.seal(bucket, name, origin, parallel=parallel)
     except TimedOut:
         # The job goes with its object; only then nobody writes any more.

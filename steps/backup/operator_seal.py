@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -24,7 +24,8 @@ from steps.mysql.connection import quoted
 PIECE = 1024 * 1024
 """Bytes read at a time."""
 
-_ENABLED = r" ON COMPLETION\1 PRESERVE ENABLE"
+_CLAUSES = {"ENABLED": "ENABLE", "DISABLED": "DISABLE"}
+_ON_REPLICA = r" ON COMPLETION( NOT)? PRESERVE DISABLE ON (?:REPLICA|SLAVE)\b"
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Origin:
         namespace: of the cluster.
         pod: that was read; may be empty.
         server: its UUID; may be empty.
-        enabled_events: events (schema, name) that are enabled on the primary.
+        events: status on the primary of each event (schema, name), such as ENABLED.
     """
 
     cluster: str
     namespace: str
     pod: str = ""
     server: str = ""
-    enabled_events: frozenset[tuple[str, str]] = frozenset()
+    events: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def seal(bucket: Bucket, name: str, origin: Origin, *, parallel: int = 4) -> Manifest:
@@ -61,7 +62,7 @@ def seal(bucket: Bucket, name: str, origin: Origin, *, parallel: int = 4) -> Man
     """
     source = S3Source(bucket, layout.prefix(name))
     plan = read_plan(source)
-    enable_events(bucket, source, plan, origin.enabled_events)
+    put_events_right(bucket, source, plan, origin.events)
     sizes = {file: size for file, size in source.files().items() if file != FILE}
     if plan.instance.rest.get("consistent") is False:
         raise BadLayout(f"{source.place} was dumped without consistency: its tables are of different moments.")
@@ -70,10 +71,14 @@ def seal(bucket: Bucket, name: str, origin: Origin, *, parallel: int = 4) -> Man
         # The largest first, so that no thread is left alone with a large one at the end.
         order = sorted(sizes, key=lambda file: sizes[file], reverse=True)
         files: dict[str, File] = {}
-        for file, found in zip(order, pool.map(lambda each: read_back(source, each, sizes[each]), order), strict=True):
+        lengths: dict[str, int] = {}
+        all_read = pool.map(lambda each: read_back(source, each, sizes[each]), order)
+        for file, (found, start) in zip(order, all_read, strict=True):
             files[file] = found
+            if file.endswith(".idx"):
+                lengths[file.removesuffix(".idx")] = int.from_bytes(start, "big")
             bar.advance(found.size)
-    tables = check(source, plan, done, files)
+    tables = check(source, plan, done, files, lengths)
     made = Manifest(
         name=name,
         cluster=origin.cluster,
@@ -95,37 +100,39 @@ def seal(bucket: Bucket, name: str, origin: Origin, *, parallel: int = 4) -> Man
     return made
 
 
-def enable_events(bucket: Bucket, source: S3Source, plan: Plan, enabled: frozenset[tuple[str, str]]) -> None:
-    """Put the events right that run on the primary: MySQL Shell writes a secondary's, which never runs any, as it is.
+def put_events_right(bucket: Bucket, source: S3Source, plan: Plan, events: Mapping[tuple[str, str], str]) -> None:
+    """Write events as they are on the primary: a secondary shows, and MySQL Shell writes, all as switched off there.
 
     Otherwise they would come back switched off, whoever loads the dump.
     """
     for schema in plan.schemas:
         text = schema.ddl
-        for name in sorted(event for owner, event in enabled if owner == schema.name):
-            text = enabled_in(text, f"{quoted(schema.name)}.{quoted(name)}")
+        for (owner, name), status in events.items():
+            if owner == schema.name and status in _CLAUSES:
+                text = with_event(text, f"{quoted(owner)}.{quoted(name)}", _CLAUSES[status])
         if text != schema.ddl:
             base = plan.instance.basenames.get(schema.name, layout.escape(schema.name))
             bucket.put(f"{source.prefix}{base}.sql", text.encode())
-            log("events enabled in the dump", schema=schema.name, reason="it was made of a secondary")
+            log("events put right in the dump", schema=schema.name, reason="it was made of a secondary")
 
 
-def enabled_in(text: str, event: str) -> str:
-    """Return a schema's SQL with one event enabled, if it is there as a secondary shows it.
+def with_event(text: str, event: str, clause: str) -> str:
+    """Return a schema's SQL with another clause in one event, if it is there as a secondary shows it.
 
     Args:
         text: ``S.sql``.
         event: its schema and name, both quoted.
+        clause: ENABLE or DISABLE.
     """
     before, begin, rest = text.partition(f"-- begin event {event}\n")
     block, end, after = rest.partition(f"-- end event {event}\n")
     # The first of these words after the schedule is the clause: the comment and the body come after it.
-    block = re.sub(r" ON COMPLETION( NOT)? PRESERVE DISABLE ON (REPLICA|SLAVE)\b", _ENABLED, block, count=1)
+    block = re.sub(_ON_REPLICA, rf" ON COMPLETION\1 PRESERVE {clause}", block, count=1)
     return before + begin + block + end + after
 
 
-def read_back(source: Source, name: str, size: int) -> File:
-    """Return what one object is; of a chunk also what it holds.
+def read_back(source: Source, name: str, size: int) -> tuple[File, bytes]:
+    """Return what one object is, of a chunk also what it holds; and its first 8 bytes, which are all of an index.
 
     Raises:
         BadLayout: it is not what a chunk must be, or of another size than was listed.
@@ -133,12 +140,13 @@ def read_back(source: Source, name: str, size: int) -> File:
     chunk = name.endswith(f".{layout.EXTENSION}")
     whole, data = hashlib.sha256(), hashlib.sha256()
     seen = length = rows = 0
-    last = b"\n"
+    start, last = b"", b"\n"
     stream, reader = source.open(name), zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
     try:
         while piece := stream.read(PIECE):
             whole.update(piece)
             seen += len(piece)
+            start = start or piece[:8]
             if chunk and (text := reader.decompress(piece)):
                 data.update(text)
                 length += len(text)
@@ -152,14 +160,23 @@ def read_back(source: Source, name: str, size: int) -> File:
     if seen != size:
         raise BadLayout(f"{source.place}{name} gave {seen} bytes, {size} were listed: it changes, or is damaged.")
     if not chunk:
-        return File(seen, whole.hexdigest())
+        return File(seen, whole.hexdigest()), start
     if last != b"\n":
         raise BadLayout(f"{source.place}{name} ends in the middle of a row: the dump is damaged.")
-    return File(seen, whole.hexdigest(), rows, length, data.hexdigest())
+    return File(seen, whole.hexdigest(), rows, length, data.hexdigest()), start
 
 
-def check(source: Source, plan: Plan, done: layout.Done, files: Mapping[str, File]) -> dict[str, dict[str, int]]:
+def check(
+    source: Source, plan: Plan, done: layout.Done, files: Mapping[str, File], lengths: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
     """Compare what was read with what the dump says of itself, and return the rows of each table.
+
+    Args:
+        source: the dump.
+        plan: its metadata.
+        done: its end mark.
+        files: what was read.
+        lengths: of chunks before compression, as their indexes say.
 
     Raises:
         BadLayout: they differ.
@@ -167,8 +184,7 @@ def check(source: Source, plan: Plan, done: layout.Done, files: Mapping[str, Fil
     wrong = []
     for chunk in plan.chunks:
         found = files[chunk.file]
-        index = int.from_bytes(read_all(source, f"{chunk.file}.idx"), "big") if f"{chunk.file}.idx" in files else None
-        for said in (chunk.data_bytes, done.chunk_bytes.get(chunk.file), index):
+        for said in (chunk.data_bytes, done.chunk_bytes.get(chunk.file), lengths.get(chunk.file)):
             if said is not None and said != found.data_bytes:
                 wrong.append(f"{chunk.file} holds {found.data_bytes} bytes of rows, the dump says {said}")
                 break

@@ -14,7 +14,7 @@ from steps.backup.load_rows import Target
 from steps.backup.load_run import Restored, restore_from
 from steps.backup.load_scope import parse_tables
 from steps.backup.objects import Bucket
-from steps.backup.operator_find import BACKUP, find_foreign, is_foreign
+from steps.backup.operator_find import BACKUP, find_foreign, is_foreign, tell_sleeping_events
 from steps.backup.readers import reading
 from steps.declare import option, step, target_options
 from steps.errors import BadParameters, Temporary
@@ -117,7 +117,7 @@ def restore(
         for left in reversed(range(ATTEMPTS)):
             target = Target(wait_for_primary(kube, cluster, credentials), credentials)
             try:
-                return restore_from(
+                done = restore_from(
                     source,
                     target,
                     name=name,
@@ -130,6 +130,10 @@ def restore(
                     parallel=parallel,
                     workflow=os.environ.get("TIPHYS_WORKFLOW", ""),
                 )
+                if not ours:
+                    with target.session() as connection:
+                        tell_sleeping_events(connection)
+                return done
             except Temporary as error:
                 if not left:
                     raise

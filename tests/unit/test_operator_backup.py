@@ -24,7 +24,7 @@ from steps.backup.layout import prefix
 from steps.backup.load_rows import Target
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
-from steps.backup.operator_find import find_foreign, is_foreign
+from steps.backup.operator_find import find_foreign, is_foreign, tell_sleeping_events
 from steps.backup.operator_run import Patience, Wanted
 from steps.backup.restore import restore_from
 from steps.backup.s3_settings import Settings
@@ -47,7 +47,7 @@ ROOT = Credentials("root", "only for tests")
 EVENT = "CREATE EVENT shop.nightly ON SCHEDULE EVERY 1 DAY DO SET @a = 1"
 
 
-def until(look: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+def until(look: Callable[[], Any], what: str, seconds: float = 200) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
@@ -170,7 +170,7 @@ def wanted(name: str, workflow: str = "", **options: Any) -> Wanted:
 def by_operator(
     kube: Kube, bucket: Bucket, settings: Settings, asked: Wanted, patience: Patience | None = None
 ) -> Manifest:
-    quick = patience or Patience(start=60, stall=60, look=0.1, progress=0.2)
+    quick = patience or Patience(start=200, stall=200, look=0.1, progress=0.2)
     made, _ = operator_run.back_up(
         kube, bucket, settings, asked, uuid_of=lambda pod: f"uuid of {pod}", parallel=4, patience=quick
     )
@@ -208,6 +208,8 @@ def test_a_mysqlbackup_is_what_oracles_operator_makes(
         done = restore_from(found, Target(source, ROOT), name=reference, only=[])
         assert (done.backup, done.rows, done.checked) == (reference, 9100, "lengths")
         assert sums(source) == SUMS
+    with session(source, 3306, ROOT) as connection:
+        assert tell_sleeping_events(connection) == ["shop.yearly"]
     bucket.put(f"theirs/nightly/{output}/{FILE}", b'{"schema": "tiphys", "tables": []}')
     assert FILE not in find_foreign(kube, bucket, reference).files(), "MySQL Shell's file about a schema tiphys"
 
@@ -313,12 +315,14 @@ def test_the_operators_backup_becomes_one_of_ours(
         assert query(connection, "SELECT user FROM mysql.user WHERE user = 'shopper'") == [("shopper",)]
 
 
-def test_an_event_that_runs_on_the_primary_is_enabled_in_the_dump_of_a_secondary() -> None:
+def test_an_event_in_the_dump_of_a_secondary_is_written_as_on_the_primary() -> None:
     text = (VECTOR / "shop.sql").read_text()
     assert text.count(" DISABLE ON REPLICA ") == 1
-    put_right = operator_seal.enabled_in(text, "`shop`.`yearly`")
-    assert put_right == text.replace(" DISABLE ON REPLICA ", " ENABLE ")
-    assert operator_seal.enabled_in(text, "`shop`.`daily`") == text
+    for clause in ("ENABLE", "DISABLE"):
+        put_right = operator_seal.with_event(text, "`shop`.`yearly`", clause)
+        assert put_right == text.replace(" DISABLE ON REPLICA ", f" {clause} ")
+        assert operator_seal.with_event(put_right, "`shop`.`yearly`", "ENABLE") == put_right, "only a secondary's"
+    assert operator_seal.with_event(text, "`shop`.`daily`", "ENABLE") == text
 
 
 def test_a_step_that_was_killed_goes_on_with_its_own_mysqlbackup(
