@@ -48,7 +48,7 @@ def nodes(workflow: dict[str, Any]) -> dict[str, str]:
     return {node["templateName"]: node["phase"] for node in found if node["type"] == "Pod"}
 
 
-def eventually(what: str, check: Any, seconds: float = 60.0) -> Any:
+def eventually(what: str, check: Any, seconds: float = 180.0) -> Any:
     limit = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < limit, f"{what}: not within {seconds} s"
@@ -70,7 +70,7 @@ def phase(platform: Platform, name: str) -> str:
 @pytest.fixture
 def whole(platform: Platform, demo: str) -> Iterator[str]:
     """The cluster, whole before each test and without a trace of a drill after it."""
-    eventually("the group is whole", lambda: topology(platform, demo).is_whole, 120)
+    eventually("the group is whole", lambda: topology(platform, demo).is_whole)
     yield demo
     assert noted(platform, demo) is None, "the drill's note is still on the cluster"
     assert ledgers(platform, demo) == [], "the drill's ledger is still there"
