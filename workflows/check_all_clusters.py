@@ -30,5 +30,5 @@ def build() -> CronWorkflow:
             "workflows.argoproj.io/description": "Looks over every cluster; fails on what is critical.",
         },
     ) as cron:
-        container(check_all_clusters, timeout="10m")
+        container(check_all_clusters, timeout="10m", s3=True, s3_needed=False)
     return cron

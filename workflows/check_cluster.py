@@ -9,7 +9,8 @@ from workflows.pack import container, runbook, workflow_parameters
 
 DESCRIPTION = """\
 Looks a cluster over and changes nothing: quorum and primary by the majority of the members, what the operator says
-against the truth, where the Routers lead, lag, transactions that only one member has, tables without a primary key.
+against the truth, where the Routers lead, lag, transactions that only one member has, tables without a primary key,
+restores that are not finished, and, where the cluster has opted in, how old its newest backup and proof are.
 Each finding says what it means and what to do. The run fails where something is critical.
 """
 
@@ -24,5 +25,5 @@ def build() -> WorkflowTemplate:
         # It reads only, so it may look at a cluster that a drill or a backup is busy with.
         mutex=None,
     ) as template:
-        container(check_cluster, timeout="5m")
+        container(check_cluster, timeout="5m", s3=True, s3_needed=False)
     return template

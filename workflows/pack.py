@@ -52,6 +52,7 @@ def container(
     retry_when: str | None = WORTH_A_RETRY,
     timeout: str | None = None,
     s3: bool = False,
+    s3_needed: bool = True,
     backup_key: bool = False,
 ) -> Container:
     """Return the container template of a step: inputs, arguments and outputs come from the command.
@@ -60,7 +61,8 @@ def container(
         command: the step.
         retry_when: expression under which Argo tries again, at most three times; None never does.
         timeout: as Argo writes it ("30m"), or None for no limit.
-        s3: whether the step talks to S3 itself and so needs the settings and credentials.
+        s3: whether the step talks to S3 itself and so gets the settings and credentials.
+        s3_needed: whether it cannot do without; otherwise it also starts where there is no Secret.
         backup_key: whether it reads or writes what is in backups, and so needs the key to it, where there is one.
     """
     name = str(command.name)
@@ -69,7 +71,8 @@ def container(
     environment = [EnvVar(name="TIPHYS_WORKFLOW", value="{{workflow.name}}")]
     if s3:
         environment += [
-            _variable(each.name, each.origin, each.key, needed=each.needed) for each in s3_settings.VARIABLES
+            _variable(each.name, each.origin, each.key, needed=each.needed and s3_needed)
+            for each in s3_settings.VARIABLES
         ]
     if backup_key:
         environment += [_variable(name, encryption.SECRET, key) for name, key in encryption.VARIABLES.items()]

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,11 @@ from steps.log import log
 from steps.mysql.definition import SCRATCH_LABEL
 from steps.mysql.findings import CRITICAL, OK, Facts, Finding, health, judge_facts
 from steps.mysql.inspection import inspect
+from steps.mysql.protection import judge_protection, protection_of, read_backups
 from steps.parameters import NAMESPACE_NAME
+
+if TYPE_CHECKING:
+    from steps.backup.catalogue import Catalogue
 
 REPORT = "check.json"
 
@@ -42,12 +46,12 @@ class Unhealthy(StepError):
 @target_options
 @option("--print-json", type=click.BOOL, default=False, help="Also print the whole report to the log.")
 def check_cluster(namespace: str, cluster: str, print_json: bool) -> Checked:
-    """Look one cluster over: members, quorum, primary, operator, Routers, lag, errant transactions, keys.
+    """Look one cluster over: members, quorum, primary, operator, Routers, lag, errant transactions, keys, backups.
 
     Changes nothing. Ends with an error (exit code 1) where something is critical.
     """
     kube = client.connect(namespace)
-    made = examine(kube, cluster)
+    made = examine(kube, cluster, read_backups([kube.cluster(cluster)]))
     return conclude([made], print_json)
 
 
@@ -64,7 +68,8 @@ def check_all_clusters(namespace: str) -> Checked:
     names = [name_of(item) for item in found if SCRATCH_LABEL not in (item["metadata"].get("labels") or {})]
     if not names:
         log("no clusters", namespace=namespace)
-    return conclude([examine(kube, name) for name in names], False)
+    backups = read_backups(found)
+    return conclude([examine(kube, name, backups) for name in names], False)
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,16 @@ class Examined:
     findings: list[Finding]
 
 
-def examine(kube: Kube, cluster: str) -> Examined:
-    """Inspect one cluster, judge what was seen, and log each finding."""
+def examine(kube: Kube, cluster: str, backups: Catalogue | str) -> Examined:
+    """Inspect one cluster, judge what was seen, and log each finding.
+
+    Args:
+        kube: client for the cluster's namespace.
+        cluster: name of the InnoDBCluster.
+        backups: what the bucket holds, or why that cannot be told.
+    """
     facts = inspect(kube, cluster)
-    findings = judge_facts(facts)
+    findings = judge_facts(facts) + judge_protection(protection_of(kube.cluster(cluster), backups))
     for finding in findings:
         log("finding", cluster=cluster, **{key: value for key, value in asdict(finding).items() if value})
     return Examined(facts, findings)

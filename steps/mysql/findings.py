@@ -60,6 +60,16 @@ class Route:
 
 
 @dataclass(frozen=True)
+class OpenRestore:
+    """A restore that is not finished, and whether one is being worked on now."""
+
+    backup: str
+    phase: str
+    workflow: str
+    running: bool
+
+
+@dataclass(frozen=True)
 class Facts:
     """What check-cluster has seen of one cluster.
 
@@ -76,6 +86,7 @@ class Facts:
         keyless: tables without a primary key, as schema.table; None where it could not be read.
         errant: transactions that only one secondary has, by pod; None where it could not be read.
         pods: what holds each pod that is not ready.
+        restores: that began there and are not finished.
     """
 
     name: str
@@ -90,11 +101,19 @@ class Facts:
     keyless: Sequence[str] | None = None
     errant: Mapping[str, str] | None = None
     pods: Sequence[str] = ()
+    restores: Sequence[OpenRestore] = ()
 
 
 def judge_facts(facts: Facts) -> list[Finding]:
     """Return all findings, the good ones too, in the order in which one would look at a cluster."""
-    found = [*_members(facts), *_operator(facts), *_routers(facts), *_replication(facts), *_tables(facts)]
+    found = [
+        *_members(facts),
+        *_operator(facts),
+        *_routers(facts),
+        *_replication(facts),
+        *_tables(facts),
+        *_restores(facts),
+    ]
     return found + [_pod(seen) for seen in facts.pods]
 
 
@@ -269,3 +288,25 @@ def _tables(facts: Facts) -> list[Finding]:
             "give each a primary key: ALTER TABLE ... ADD PRIMARY KEY",
         )
     ]
+
+
+def _restores(facts: Facts) -> list[Finding]:
+    findings = []
+    for one in facts.restores:
+        seen = f"of {one.backup} by {one.workflow or 'hand'}, phase {one.phase}"
+        if one.running:
+            findings.append(Finding("restore", OK, f"going on: {seen}"))
+            continue
+        damaged = one.phase == "damaged"
+        findings.append(
+            Finding(
+                "restore",
+                CRITICAL if damaged else WARNING,
+                f"not finished: {seen}",
+                "its rows are wrong" if damaged else "some of its tables may be empty or hold part of their rows",
+                "drop its schemas, and restore another backup"
+                if damaged
+                else "run the same restore again, which goes on where it stopped; or drop its schemas",
+            )
+        )
+    return findings

@@ -16,7 +16,7 @@ from steps.mysql.connection import (
     root_credentials,
     session,
 )
-from steps.mysql.findings import Facts, Queues, Route
+from steps.mysql.findings import Facts, OpenRestore, Queues, Route
 from steps.mysql.topology import Topology
 from steps.mysql.waiting import look
 
@@ -60,6 +60,7 @@ def inspect(kube: Kube, cluster: str, *, timeout: float = 5.0) -> Facts:
         writes = route(address, ROUTER_RW_PORT, credentials, timeout)
         reads = route(address, ROUTER_RO_PORT, credentials, timeout)
     queues, keyless, errant = _inside(sight.topology, credentials, timeout)
+    restores = _restores(sight.topology, credentials, timeout)
     return Facts(
         name=cluster,
         operator_status=str(status.get("status") or ""),
@@ -73,6 +74,7 @@ def inspect(kube: Kube, cluster: str, *, timeout: float = 5.0) -> Facts:
         keyless=keyless,
         errant=errant,
         pods=sight.obstacles(),
+        restores=restores,
     )
 
 
@@ -106,6 +108,27 @@ def _inside(
     except StepError:
         return {}, None, None
     return queues, keyless, {pod: gtids for pod, gtids in extra.items() if gtids}
+
+
+def _restores(topology: Topology, credentials: Credentials, timeout: float) -> list[OpenRestore]:
+    primary = topology.primary
+    if primary is None:
+        return []
+    try:
+        with session(primary.address, SERVER_PORT, credentials, what=primary.pod, timeout=timeout) as connection:
+            return open_restores(connection)
+    except StepError:
+        return []
+
+
+def open_restores(connection: Any) -> list[OpenRestore]:
+    """Return the restores that a server knows of and that are not finished."""
+    from steps.backup.load_run import LOCK
+    from steps.backup.load_state import restores
+
+    found = [one for one in restores(connection) if one.phase != "done"]
+    running = bool(found) and query(connection, "SELECT IS_USED_LOCK(%s)", [LOCK])[0][0] is not None
+    return [OpenRestore(one.backup, one.phase, one.workflow, running) for one in found]
 
 
 def gtid_set(address: str, pod: str, credentials: Credentials, timeout: float) -> str:

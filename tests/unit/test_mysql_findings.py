@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from steps.mysql.findings import Facts, Finding, Queues, Route, health, judge_facts
+from steps.backup.catalogue import Backup, Catalogue, Verification
+from steps.mysql.findings import Facts, Finding, OpenRestore, Queues, Route, health, judge_facts
+from steps.mysql.protection import judge_protection, protection_of, read_backups
 from steps.mysql.topology import Member, Topology
 
 
@@ -108,3 +111,64 @@ def test_what_could_not_be_read_is_not_called_good() -> None:
     unread = replace(GOOD, keyless=None, errant=None, queues={})
     names = {finding.check for finding in judge_facts(unread)}
     assert not names & {"primary keys", "errant transactions", "lag"}
+
+
+def test_a_restore_that_is_not_finished_is_told_unless_it_goes_on() -> None:
+    begun = OpenRestore("s3://b/backups/x/", "rows", "restore-1", running=False)
+    assert bad(replace(GOOD, restores=[replace(begun, running=True)])) == {}
+    found = bad(replace(GOOD, restores=[begun]))["restore"]
+    assert (found.severity, found.seen) == ("warning", "not finished: of s3://b/backups/x/ by restore-1, phase rows")
+    assert bad(replace(GOOD, restores=[replace(begun, phase="damaged")]))["restore"].severity == "critical"
+
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def protected(*hours: float, days: float = 90, proven: float | None = 100, **labels: str) -> dict[str, Finding]:
+    """Judge a cluster that is so many days old, with backups that are so many hours old, the last proven or failed."""
+    found = []
+    for number, age in enumerate(hours):
+        at = None if proven is None else NOW - timedelta(hours=abs(proven))
+        proof = Verification("PASS" if (proven or 0) > 0 else "FAIL", at, 1, 1, "", "") if at else None
+        begin = NOW - timedelta(hours=age)
+        found.append(
+            Backup(
+                f"b{number}", "demo", "tiphys", begin, begin, 1, 1, "tiphys", None, "", "", proof if number else None
+            )
+        )
+    created = (NOW - timedelta(days=days)).isoformat()
+    meta = {"name": "demo", "namespace": "tiphys", "creationTimestamp": created}
+    meta["labels"] = {f"tiphys.dev/{key}": value for key, value in {"backups": "on", **labels}.items()}
+    judged = judge_protection(protection_of({"metadata": meta}, Catalogue(NOW, found)))
+    return {one.check: one for one in judged}
+
+
+def test_backups_are_young_and_proven_where_they_were_asked_for() -> None:
+    good = protected(5, 29)
+    assert {one.severity for one in good.values()} == {"ok"} and good["backups"].seen == "b0, 5 h old"
+    old = protected(31, 55)["backups"]
+    assert old.severity == "warning" and old.seen == "no finished backup younger than 30 h: b0, 31 h old"
+    assert protected(80, 90)["backups"].severity == "critical"
+    assert protected(5, 29, proven=16 * 24)["verification"].seen == "last PASS: 16 days ago"
+    assert protected(5, 29, proven=-10)["verification"].seen == "last PASS: never"
+    assert "verification" not in protected(5, 29, proven=None, days=3), "a new cluster has time until its first"
+
+
+def test_a_cluster_without_a_backup_has_a_night_to_get_one() -> None:
+    assert protected(days=1)["backups"].severity == "ok"
+    assert protected(days=2)["backups"].severity == "warning"
+    assert protected(days=4)["backups"].severity == "critical"
+
+
+def test_nobody_is_told_of_backups_who_did_not_ask_but_production() -> None:
+    assert protected(backups="off") == {}
+    assert protected(backups="off", environment="production")["backups"].severity == "warning"
+
+
+def test_an_s3_that_cannot_be_read_is_a_finding_and_no_error() -> None:
+    cluster = {"metadata": {"name": "demo", "namespace": "tiphys", "labels": {"tiphys.dev/backups": "on"}}}
+    why = read_backups([cluster])
+    assert isinstance(why, str) and "no bucket is set" in why
+    (found,) = judge_protection(protection_of(cluster, why))
+    assert found.severity == "warning" and "cannot be looked at: no bucket is set" in found.seen
+    assert read_backups([{"metadata": {"name": "x"}}]) == "no cluster has opted in"
