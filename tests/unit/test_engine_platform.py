@@ -355,11 +355,16 @@ async def test_artifacts_wait_for_s3_and_go_from_step_to_step(kube: Kube, engine
         "stringData": values,
     }
     await submit(kube, "files", ARTIFACTS)
-    for _ in range(400):
-        if "waiting for S3" in engine.log:
-            break
-        await asyncio.sleep(0.05)
+    def waits_for(what: str) -> Any:
+        def ready(status: Json) -> bool:
+            said = [n.get("message", "") for n in (status.get("nodes") or {}).values()]
+            return any("waiting for S3" in message and what in message for message in said)
+
+        return ready
+
+    await until(kube, "files", waits_for("its Secret tiphys/tiphys-s3 is not there yet"))
     await kube.create("secrets", secret)
+    await until(kube, "files", waits_for("artifact runs/files/"))
     await submit(kube, "meanwhile", in_turn(shell("a", "true")))
     assert (await until(kube, "meanwhile", ended))["status"]["phase"] == "Succeeded", "others are not held up"
     assert (await kube.get("workflows", "files", "tiphys"))["status"]["phase"] == "Running"
@@ -370,6 +375,7 @@ async def test_artifacts_wait_for_s3_and_go_from_step_to_step(kube: Kube, engine
         await asyncio.to_thread(client.create_bucket, Bucket="tiphys")
         workflow = await until(kube, "files", ended)
         assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
+        assert not any("waiting" in n.get("message", "") for n in workflow["status"]["nodes"].values())
         [stored] = workflow["status"]["outputs"]["artifacts"]
         pod = pod_name("files", node(workflow, "make")["name"], "make")
         assert stored["name"] == "report" and stored["s3"] == {"key": f"runs/files/{pod}/report"}

@@ -28,6 +28,8 @@ PATIENCE_SECONDS = 300.0
 """How long a transfer is tried again while S3 does not answer."""
 FETCH_PATIENCE_SECONDS = 20.0
 """The same for an input artifact: the kubelet comes back for it."""
+Tell = Callable[[str], None]
+"""Called once with a sentence when a transfer has to wait for S3."""
 LARGEST_PARAMETER = 256 * 1024
 """Bytes of an output parameter's file that are still read; Argo's limit for outputs in the status."""
 
@@ -97,7 +99,11 @@ def _client(store: Store) -> Any:
     return _clients[store]
 
 
-async def _patiently(what: str, act: Callable[[], None], patience: float) -> None:
+def _keep_to_the_log(sentence: str) -> None:
+    """Tell nobody else."""
+
+
+async def _patiently(what: str, act: Callable[[], None], patience: float, tell: Tell) -> None:
     """Do `act` in a thread, again and again while S3 does not answer.
 
     Raises:
@@ -123,12 +129,20 @@ async def _patiently(what: str, act: Callable[[], None], patience: float) -> Non
             raise ArtifactError(f"{what}: S3 did not answer within {patience:.0f} s: {problem}") from problem
         if not told:
             log.warning("waiting for S3", extra={"what": what, "problem": str(problem)})
+            tell(f"waiting for S3, up to {patience:.0f} s: {what}: {problem}")
             told = True
         await asyncio.sleep(pause)
         pause = min(pause * 2, 5.0)
 
 
-async def upload(store: Store, file: Path, bucket: str, key: str, patience: float = PATIENCE_SECONDS) -> None:
+async def upload(
+    store: Store,
+    file: Path,
+    bucket: str,
+    key: str,
+    patience: float = PATIENCE_SECONDS,
+    tell: Tell = _keep_to_the_log,
+) -> None:
     """Store `file` under `key`; an empty `bucket` means the store's own.
 
     Raises:
@@ -140,7 +154,7 @@ async def upload(store: Store, file: Path, bucket: str, key: str, patience: floa
     def act() -> None:
         _client(store).upload_file(str(file), bucket or store.bucket, key, ExtraArgs=extra)
 
-    await _patiently(f"artifact {key}", act, patience)
+    await _patiently(f"artifact {key}", act, patience, tell)
 
 
 async def download(store: Store, file: Path, bucket: str, key: str, patience: float = PATIENCE_SECONDS) -> None:
@@ -155,7 +169,7 @@ async def download(store: Store, file: Path, bucket: str, key: str, patience: fl
     def act() -> None:
         _client(store).download_file(bucket or store.bucket, key, str(part))
 
-    await _patiently(f"artifact {key}", act, patience)
+    await _patiently(f"artifact {key}", act, patience, _keep_to_the_log)
     os.replace(part, file)
 
 
@@ -187,7 +201,9 @@ async def fetch(home: Path, item: Json, target: Path) -> None:
     await download(store, target, item.get("bucket", ""), item["key"], FETCH_PATIENCE_SECONDS)
 
 
-async def read_store(kube: Any, namespace: str, patience: float = PATIENCE_SECONDS) -> Store:
+async def read_store(
+    kube: Any, namespace: str, patience: float = PATIENCE_SECONDS, tell: Tell = _keep_to_the_log
+) -> Store:
     """Read the Secret with the S3 server's address and keys, waiting for it if it is not there yet.
 
     Raises:
@@ -202,6 +218,7 @@ async def read_store(kube: Any, namespace: str, patience: float = PATIENCE_SECON
                 raise ArtifactError(f"no Secret {SECRET} in namespace {namespace}: {error}") from error
             if not told:
                 log.warning("waiting for S3", extra={"what": f"Secret {namespace}/{SECRET}", "problem": str(error)})
+                tell(f"waiting for S3, up to {patience:.0f} s: its Secret {namespace}/{SECRET} is not there yet")
                 told = True
         await asyncio.sleep(0.5)
 
@@ -230,13 +247,14 @@ def read_parameters(root: Path, declared: Json, succeeded: bool) -> tuple[dict[s
     return values, problem
 
 
-async def collect(kube: Any, pod: Json, folder: Path) -> Collected:
+async def collect(kube: Any, pod: Json, folder: Path, tell: Tell = _keep_to_the_log) -> Collected:
     """Read a finished pod's output parameters and store its artifacts.
 
     Args:
         kube: client of the API server.
         pod: the pod.
         folder: the pod's folder on this machine.
+        tell: see `Tell`.
     """
     meta = pod["metadata"]
     declared = json.loads((meta.get("annotations") or {}).get(OUTPUTS) or "{}")
@@ -245,7 +263,7 @@ async def collect(kube: Any, pod: Json, folder: Path) -> Collected:
     stored: list[Json] = []
     for item in declared.get("artifacts") or []:
         try:
-            if await _store(kube, meta["namespace"], root, item):
+            if await _store(kube, meta["namespace"], root, item, tell):
                 stored.append(
                     {key: item[key] for key in ("name", "path", "s3", "archive", "globalName") if key in item}
                 )
@@ -259,7 +277,7 @@ async def collect(kube: Any, pod: Json, folder: Path) -> Collected:
     return Collected(values, tuple(stored), problem)
 
 
-async def _store(kube: Any, namespace: str, root: Path, item: Json) -> bool:
+async def _store(kube: Any, namespace: str, root: Path, item: Json, tell: Tell) -> bool:
     """Store one artifact; return whether there was a file."""
     file = inside(root, item["path"])
     if file.is_dir():
@@ -267,6 +285,6 @@ async def _store(kube: Any, namespace: str, root: Path, item: Json) -> bool:
     if not file.is_file():
         return False
     place = item["s3"]
-    store = await read_store(kube, namespace)
-    await upload(store, file, place.get("bucket", ""), place["key"])
+    store = await read_store(kube, namespace, tell=tell)
+    await upload(store, file, place.get("bucket", ""), place["key"], tell=tell)
     return True

@@ -142,10 +142,17 @@ class Collected:
 
 @dataclass
 class PodView:
-    """A pod as the engine sees it; `collected` is None until its outputs have been read."""
+    """A pod as the engine sees it.
+
+    Attributes:
+        pod: its object.
+        collected: None until its outputs have been read.
+        waits: what the reading of its outputs waits for, in words; empty while it waits for nothing.
+    """
 
     pod: Json
     collected: Collected | None = None
+    waits: str = ""
 
     @property
     def phase(self) -> str:

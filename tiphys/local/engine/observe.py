@@ -66,6 +66,8 @@ def _assess(run: Run, node: Json, view: PodView) -> None:
         node["hostNodeName"] = host
     if view.finished:
         if view.collected is None:
+            if view.waits:
+                run.mark(node, node["phase"], view.waits)
             return
         _take_outputs(run, node, view)
         phase, message = end_of(view)

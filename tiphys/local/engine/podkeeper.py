@@ -40,6 +40,7 @@ class PodKeeper:
         self._pods_of: dict[Key, dict[str, Json]] = {}
         self._collected: dict[str, Collected] = {}
         self._collecting: dict[str, asyncio.Task[None]] = {}
+        self._waits: dict[str, str] = {}
         self._refused: dict[Key, dict[str, PodView]] = {}
         self.informer.on_change(self._changed_pod)
 
@@ -75,17 +76,24 @@ class PodKeeper:
                 view.collected = self._collected[meta["uid"]]
             elif meta["uid"] not in self._collecting:
                 self._collecting[meta["uid"]] = asyncio.create_task(self._collect(key, pod))
+            view.waits = self._waits.get(meta["uid"], "")
         return views
 
     async def _collect(self, key: Key, pod: Json) -> None:
         uid = pod["metadata"]["uid"]
+
+        def tell(sentence: str) -> None:
+            self._waits[uid] = sentence
+            self._changed(key)
+
         try:
-            self._collected[uid] = await collect(self.kube, pod, self.settings.pod_folder(uid))
+            self._collected[uid] = await collect(self.kube, pod, self.settings.pod_folder(uid), tell)
         except Exception as error:
             log.exception("outputs not collected", extra={"pod": pod["metadata"]["name"]})
             self._collected[uid] = Collected(problem=f"the outputs could not be collected: {error}")
         finally:
             del self._collecting[uid]
+            self._waits.pop(uid, None)
             self._changed(key)
 
     async def create(self, key: Key, pod: Json) -> None:
