@@ -363,32 +363,6 @@ def test_an_operator_that_does_nothing_is_not_waited_for_for_ever(
     assert leftovers(kube, name) == []
 
 
-def test_a_dump_that_is_damaged_before_it_is_read_back_is_no_backup(
-    kube: Kube, bucket: Bucket, settings: Settings, source: str
-) -> None:
-    made = by_operator(kube, bucket, settings, wanted("src-20260105-000000"))
-    base = prefix(made.name)
-    bucket.delete(base + FILE)
-    origin = operator_seal.Origin("src", "tiphys")
-    again = operator_seal.seal(bucket, made.name, origin)
-    assert again.files == made.files and again.tables == made.tables
-
-    chunk = max((name for name in made.files if layout.chunk_of(name)), key=lambda name: made.files[name].size)
-    whole = bucket.get(base + chunk)
-    for content, says in (
-        (whole[:-20], "holds|decompress|middle of a row"),
-        (b"PK" + whole[2:], "does not decompress"),
-    ):
-        bucket.delete(base + FILE)
-        bucket.put(base + chunk, content)
-        with pytest.raises(StepError, match=says):
-            operator_seal.seal(bucket, made.name, origin)
-        assert base + FILE not in bucket.keys(base), "it does not exist"
-    bucket.delete(base + chunk)
-    with pytest.raises(StepError, match="missing"):
-        operator_seal.seal(bucket, made.name, origin)
-
-
 def test_a_new_cluster_begins_with_our_backup(kube: Kube, bucket: Bucket, settings: Settings, source: str) -> None:
     topology = read_topology(kube, "src", credentials=ROOT)
     made, _ = own_backup(topology, ROOT, bucket, "tiphys", Selection(exclude_users=("root",)), parallel=2)
