@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from steps.backup.ddl import Statement, statements
+from steps.backup.load_indexes import Indexes
 from steps.backup.load_plan import Plan, SchemaPlan, ViewPlan
 from steps.errors import StepError, Temporary
 from steps.log import log
@@ -18,12 +19,13 @@ _OWN = ("mysql.", "mysql_innodb_cluster_", "mysql_router")
 """Accounts that servers, the operator and Routers make for themselves; another cluster's are of no use here."""
 
 
-def make_tables(connection: Any, plan: Plan, *, invisible_key: bool) -> None:
+def make_tables(connection: Any, plan: Plan, indexes: Indexes, *, invisible_key: bool) -> None:
     """Make the schemas and their empty tables; what is there already stays.
 
     Args:
         connection: of `load_rows.Target`.
         plan: the dump.
+        indexes: which of them wait for the rows.
         invisible_key: give tables without a key an invisible primary key.
     """
     run(connection, "@.sql", statements(plan.before))
@@ -33,7 +35,7 @@ def make_tables(connection: Any, plan: Plan, *, invisible_key: bool) -> None:
         for table in schema.tables:
             generate = invisible_key and not table.shape.has_key
             query(connection, f"SET SESSION sql_generate_invisible_primary_key={int(generate)}")
-            run(connection, table.name, statements(table.ddl))
+            run(connection, table.name, indexes.without(table))
         query(connection, "SET SESSION sql_generate_invisible_primary_key=0")
 
 

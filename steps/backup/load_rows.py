@@ -57,10 +57,14 @@ class Target:
     port: int = SERVER_PORT
 
     @contextmanager
-    def session(self) -> Iterator[Any]:
-        """Open a session that is fit to load a dump: foreign keys unchecked, times in UTC, any table allowed."""
+    def session(self, patience: float = 900) -> Iterator[Any]:
+        """Open a session that is fit to load a dump: foreign keys unchecked, times in UTC, any table allowed.
+
+        Args:
+            patience: seconds that one statement may take.
+        """
         with session(
-            self.host, self.port, self.credentials, what="the primary", read_timeout=900, local_infile=True
+            self.host, self.port, self.credentials, what="the primary", read_timeout=patience, local_infile=True
         ) as connection:
             query(
                 connection,

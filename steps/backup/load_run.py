@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from steps.backup import load_aside, load_gtids, load_objects, load_state
+from steps.backup import load_aside, load_gtids, load_indexes, load_objects, load_state
+from steps.backup.load_indexes import Indexes
 from steps.backup.load_plan import SKIPPED, Plan, TablePlan, read_plan
 from steps.backup.load_rows import Target, load_rows, load_statement
 from steps.backup.load_scope import existing
@@ -240,18 +241,22 @@ def _work(connection: Any, source: Source, target: Target, plan: Plan, work: Res
     The dump's SQL runs in sessions of its own: it may leave them with any character set, mode or time zone.
     """
     accounts = work.accounts or []
+    indexes = Indexes(plan)
     if work.phase == "aside":
         load_aside.go(target, work, plan)
         load_state.enter(connection, work, "tables")
     if work.phase == "tables":
         with target.session() as worker:
-            load_objects.make_tables(worker, plan, invisible_key=work.invisible_key)
+            load_objects.make_tables(worker, plan, indexes, invisible_key=work.invisible_key)
             load_objects.make_accounts(worker, plan, accounts)
         load_state.enter(connection, work, "rows")
     if work.phase == "rows":
         with load_state.local_infile(connection, work):
             load_rows(target, source, plan, work, parallel=parallel)
         count_rows(target, plan, load_state.loaded_rows(connection, work), parallel)
+        load_state.enter(connection, work, "indexes")
+    if work.phase == "indexes":
+        load_indexes.add(target, plan, indexes, parallel)
         load_state.enter(connection, work, "objects")
     for make in (load_objects.make_objects, load_objects.make_events):
         with target.session() as worker:

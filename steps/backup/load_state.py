@@ -21,9 +21,9 @@ from steps.mysql.connection import query
 SCHEMA = "tiphys"
 """Schema of the two tables; drills keep their ledger there, and drop the schema only when nothing else is in it."""
 
-PHASES = ("aside", "tables", "rows", "objects", "done")
-"""Moving aside what is replaced; making schemas and tables; loading rows; making views, routines, triggers, events and
-grants; whole."""
+PHASES = ("aside", "tables", "rows", "indexes", "objects", "done")
+"""Moving aside what is replaced; making schemas and tables; loading rows; adding the indexes that waited for them;
+making views, routines, triggers, events and grants; whole."""
 
 RETREAT, UNDONE = "retreat", "undone"
 """Phases of a restore that failed: what it had moved aside is being put back; all of that is back."""
