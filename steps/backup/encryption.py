@@ -261,8 +261,8 @@ class FileSealer:
         made, self._head = [self._head], b""
         content = self._rest + content
         view, start = memoryview(content), 0
-        # A full segment is held back until it is known whether it is the last.
-        while len(content) - start > SEGMENT:
+        # Nothing is held back, so that a part of an upload does not fall below S3's least size: the last may be empty.
+        while len(content) - start >= SEGMENT:
             made.append(self._one(view[start : start + SEGMENT], False))
             start += SEGMENT
         self._rest = content[start:]

@@ -282,11 +282,17 @@ class Upload:
         if not self.begun:
             kind = {"ChecksumAlgorithm": "CRC32"} if self.bucket.checksum else {}
 
+            tries = 0
+
             def begin() -> str:
+                nonlocal tries
+                tries += 1
                 made = client.create_multipart_upload(Bucket=bucket, Key=self.key, **self.bucket.write, **kind)
                 return str(made["UploadId"])
 
             self._id = patiently(f"begin {self.key}", bucket, begin)
+            if tries > 1:
+                self._abort_others()
         number, sum_ = len(self._parts) + 1, self.bucket.sum(content)
 
         def act() -> str:
@@ -298,6 +304,17 @@ class Upload:
 
         etag = patiently(f"write part {number} of {self.key}", bucket, act)
         self._parts.append({"ETag": etag, "PartNumber": number, **sum_})
+
+    def _abort_others(self) -> None:
+        """Throw away what an earlier try has begun, of which only the answer was lost. Errors are only logged."""
+        bucket, client = self.bucket.name, self.bucket.client
+        try:
+            with told(f"look for other uploads of {self.key}", bucket):
+                for one in client.list_multipart_uploads(Bucket=bucket, Prefix=self.key).get("Uploads", []):
+                    if one["Key"] == self.key and one["UploadId"] != self._id:
+                        client.abort_multipart_upload(Bucket=bucket, Key=self.key, UploadId=one["UploadId"])
+        except StepError as error:
+            log("uploads left behind", key=self.key, reason=str(error))
 
     def _there(self) -> bool:
         """Return whether the object is there after all: a try whose answer was lost has ended the upload."""
