@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTEST := pytest
 # CI ends by itself, with a word, long before anybody's patience does: TERM first, so that fixtures stop what they

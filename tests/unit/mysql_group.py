@@ -119,9 +119,9 @@ class Server:
         return "\n".join(path.read_text().splitlines()[-15:]) if path.exists() else "no log yet"
 
     def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(60)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -152,7 +152,4 @@ def mysql_group(folder: Path, addresses: list[str]) -> Iterator[list[Server]]:
         yield servers
     finally:
         for server in servers:
-            if server.process is not None and server.process.poll() is None:
-                server.process.terminate()
-        for server in servers:
-            server.stop()
+            server.kill()  # nobody reads their data any more, and an orderly end takes six seconds

@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         made.prepare()
         yield made
     finally:
-        made.stop()
+        made.kill()
 
 
 @pytest.fixture
