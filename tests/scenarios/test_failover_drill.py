@@ -93,7 +93,9 @@ def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform,
     moments = {moment["key"]: moment["seconds"] for moment in report["timeline"]}
     assert all(at is not None for at in moments.values()), moments
     # A killed member is silent; group replication takes five seconds to notice that.
-    assert moments["landed"] < moments["unreachable"] < moments["left"] <= moments["elected"]
+    assert moments["landed"] < moments["unreachable"] < min(moments["left"], moments["elected"])
+    # The group decides both at once; different members tell them, and each is asked a few times a second only.
+    assert abs(moments["left"] - moments["elected"]) < 5
     assert moments["elected"] <= moments["routed"] <= moments["first-write"] < moments["whole"]
     numbers = report["numbers"]
     assert numbers["write_downtime_seconds"] == float(done.outputs["write-downtime-seconds"])
