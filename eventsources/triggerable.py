@@ -22,6 +22,9 @@ from steps.parameters import Parameter
 INTERNAL_LABEL = "tiphys.dev/internal"
 """Label (value "true") of a WorkflowTemplate that nothing outside may start."""
 
+TARGETS = ("cluster", "namespace", "backup")
+"""What an event must name itself, though a template may have a default for people: one that does not runs nothing."""
+
 WITHHELD: dict[str, frozenset[str]] = {
     # Any server option at all: files that mysqld writes anywhere, logins without a password. And who may break a
     # cluster without being asked is not for those to say who may ask for it to be broken; nor whether it has backups.
@@ -76,5 +79,6 @@ def runbook_of(template: dict[str, Any]) -> Runbook:
         name, enum = argument["name"], tuple(argument.get("enum") or ())
         known = options.get(name) or Parameter(name, "", None, enum, "enum" if enum else "text")
         kind = known.kind if known.kind != "text" or not enum else "enum"
-        parameters.append(dataclasses.replace(known, default=argument.get("value"), enum=enum or known.enum, kind=kind))
+        default = None if name in TARGETS else argument.get("value")
+        parameters.append(dataclasses.replace(known, default=default, enum=enum or known.enum, kind=kind))
     return Runbook(template["metadata"]["name"], tuple(parameters))

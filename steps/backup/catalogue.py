@@ -45,6 +45,8 @@ class Verification:
         rpo_seconds: age of the backup when it was verified.
         run: name of the workflow.
         report: key of its report in the bucket.
+        full: whether it was restored; otherwise its files were read and no more.
+        sound: whether nothing was wrong with the backup; a FAIL may also be a budget that was broken.
     """
 
     verdict: str
@@ -53,6 +55,8 @@ class Verification:
     rpo_seconds: float | None
     run: str
     report: str
+    full: bool = True
+    sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,11 @@ class Backup:
 
     @property
     def verdict(self) -> str:
-        """Verdict of the last verification, empty where there was none."""
-        return self.verification.verdict if self.verification else ""
+        """What the last verification says of the backup itself: PASS, FAIL, or empty where it proves neither."""
+        found = self.verification
+        if found is None or (found.verdict == PASS and not found.full) or (found.verdict == FAIL and found.sound):
+            return ""
+        return found.verdict
 
 
 @dataclass(frozen=True)
@@ -280,22 +287,23 @@ def moment(text: str) -> datetime:
 
 
 def verifications(bucket: Bucket) -> dict[str, Verification]:
-    """Return the last verification of each backup that has one, by its name."""
-    newest: dict[str, tuple[datetime, list[str]]] = {}
-    for one in stored(bucket, f"{VERIFICATIONS}/"):
-        name = one.key.split("/")[1]
-        if one.key.endswith(".json"):
-            # S3 tells whole seconds: several may be the newest, and then what they say decides.
-            time, keys = newest.get(name, (one.modified, []))
-            if one.modified >= time:
-                newest[name] = (one.modified, [one.key, *(keys if one.modified == time else [])])
-    pairs = [(name, key) for name, (_, keys) in newest.items() for key in keys]
-    found: dict[str, Verification] = {}
+    """Return the last verification of each backup that has one, by its name.
+
+    One that only read the files, and found nothing, does not hide one that restored it.
+    """
+    keys = [one.key for one in stored(bucket, f"{VERIFICATIONS}/") if one.key.endswith(".json")]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for (name, _), made in zip(pairs, pool.map(lambda pair: _verification(bucket, pair[1]), pairs), strict=True):
-            if made and (name not in found or made.at > found[name].at):
-                found[name] = made
+        made = list(pool.map(lambda key: _verification(bucket, key), keys))
+    found: dict[str, Verification] = {}
+    for key, one in zip(keys, made, strict=True):
+        name = key.split("/")[1]
+        if one and (name not in found or _weight(one) > _weight(found[name])):
+            found[name] = one
     return found
+
+
+def _weight(one: Verification) -> tuple[bool, datetime]:
+    return one.full or one.verdict != PASS, one.at
 
 
 def _verification(bucket: Bucket, key: str) -> Verification | None:
@@ -309,6 +317,8 @@ def _verification(bucket: Bucket, key: str) -> Verification | None:
             rpo_seconds=None if rpo is None else float(rpo),
             run=str(document.get("run") or ""),
             report=str(document.get("report") or ""),
+            full=document.get("mode", "full") == "full",
+            sound=bool(document.get("sound", False)),
         )
     except (NoObject, BadLayout, KeyError, TypeError, ValueError) as error:
         log("verification-not-read", key=key, why=str(error))

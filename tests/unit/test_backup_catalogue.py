@@ -52,9 +52,11 @@ def put(
     bucket.put(f"backups/{name}/tiphys.json", made.dump())
 
 
-def verified(bucket: Bucket, name: str, run: str, verdict: str, at: str) -> None:
+def verified(bucket: Bucket, name: str, run: str, verdict: str, at: str, **more: Any) -> None:
     document = {"backup": name, "verdict": verdict, "at": at, "rtoSeconds": 41.2, "rpoSeconds": 60, "run": run}
-    bucket.put(f"verifications/{name}/{run}.json", json.dumps({**document, "report": f"runs/{run}/r.html"}).encode())
+    bucket.put(
+        f"verifications/{name}/{run}.json", json.dumps({**document, "report": f"runs/{run}/r.html", **more}).encode()
+    )
 
 
 def test_a_list_needs_the_heads_only(bucket: Bucket) -> None:
@@ -179,3 +181,17 @@ def test_the_last_verification_counts(bucket: Bucket) -> None:
 def test_an_empty_bucket_has_nothing(bucket: Bucket) -> None:
     seen = read_catalogue(bucket)
     assert (seen.backups, seen.unfinished, seen.unreadable) == ([], [], {})
+
+
+def test_reading_the_files_is_no_proof_and_a_broken_budget_no_damage(bucket: Bucket) -> None:
+    for name, day in (("a", 2), ("b", 3), ("c", 4)):
+        put(bucket, name, begin=f"2026-01-0{day}T00:00:00+00:00")
+    verified(bucket, "a", "1", "PASS", "2026-01-05T00:00:00+00:00", mode="full")
+    verified(bucket, "a", "2", "PASS", "2026-01-06T00:00:00+00:00", mode="objects")
+    verified(bucket, "b", "1", "PASS", "2026-01-06T00:00:00+00:00", mode="objects")
+    verified(bucket, "c", "1", "FAIL", "2026-01-06T00:00:00+00:00", mode="full", sound=True)
+    c, b, a = finished(bucket)
+    assert (a.verdict, b.verdict, c.verdict) == ("PASS", "", "")
+    assert a.verification and a.verification.run == "1"
+    verified(bucket, "a", "3", "FAIL", "2026-01-07T00:00:00+00:00", mode="objects", sound=False)
+    assert finished(bucket)[2].verdict == "FAIL"
