@@ -142,7 +142,9 @@ class Column:
         if kind == "set" and "" in self.labels:
             # One with this label reads like one without it. 20 digits are no label, and characters of any width.
             number = f"CAST({name} AS UNSIGNED)"
-            return f"IF({number} & {1 << self.labels.index('')}, CAST(LPAD({number}, 20, '0') AS BINARY), {value})"
+            digits = f"LPAD({number}, 20, '0')"
+            written = f"CAST({digits} AS BINARY)" if self.encoded else digits
+            return f"IF({number} & {1 << self.labels.index('')}, {written}, {value})"
         return value
 
     @property
