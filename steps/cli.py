@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "steps.mysql.check_cluster:check_cluster",
         "Look a cluster over and say what is wrong.",
     ),
+    "decrypt-backup": ("steps.backup.decrypt:decrypt_backup", "Write an encrypted backup as plain files."),
     "deploy-cluster": (
         "steps.mysql.deploy_cluster:deploy_cluster",
         "Create a cluster, or bring it to what is asked.",

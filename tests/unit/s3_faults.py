@@ -148,6 +148,8 @@ class Proxy:
             status, code = fault.answer
             await reader.readexactly(length)
             said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()
+            if status == 200:
+                said = b""
             writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(said)}\r\n\r\n".encode() + said)
             await writer.drain()
             return True
