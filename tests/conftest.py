@@ -29,11 +29,12 @@ _asked_to_end: list[str] = []
 _building: dict[str, Future[Path]] = {}
 
 
-def pytest_configure() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """End at SIGTERM as at Ctrl-C, so that fixtures stop what they started."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         _asked_to_end.append(os.environ.get("PYTEST_CURRENT_TEST", "no test"))
+        session.shouldstop = "SIGTERM"  # a test that swallows the interrupt is the last one
         signal.raise_signal(signal.SIGINT)
 
     signal.signal(signal.SIGTERM, interrupt)
