@@ -121,7 +121,6 @@ def check_object(
     if sha256.hexdigest() != expected.sha256:
         return Damage(
             name,
-            f"is not what was written: its SHA-256 is {sha256.hexdigest()[:16]}…, {MANIFEST} says "
-            f"{expected.sha256[:16]}…",
+            f"is not what was written: its SHA-256 is {sha256.hexdigest()[:12]}… instead of {expected.sha256[:12]}…",
         )
     return None

@@ -77,7 +77,8 @@ def tiles(result: Result) -> list[Tile]:
     if order.mode == "full":
         budget = f"budget {length(order.max_rto)}" if order.max_rto is not None else "no budget is set"
         if result.rto_seconds is None:
-            made.append(Tile("Time to restore (RTO)", "?", "the data never became usable"))
+            why = "the data never became usable" if result.scratch else "it was not restored"
+            made.append(Tile("Time to restore (RTO)", "?", why))
         else:
             over = order.max_rto is not None and result.rto_seconds > order.max_rto
             tone = "bad" if over else "good" if order.max_rto is not None else ""
