@@ -111,7 +111,7 @@ def test_the_list_fits_and_tells_age_proof_and_rule(home: Home) -> None:
     assert lines[1].split() == ["shop-20261121-013000", "24h", "1.2GB", "3.7M", "tiphys", "never", "newest"]
     assert lines[2].split()[4:] == ["tiphys+key", "PASS", "2d", "41s", "newest", "PASS"]
     assert lines[3].startswith("bank-") and lines[3].endswith("newest")
-    assert lines[4].split()[4:] == ["operator", "never", "monthly", f"{NOW - timedelta(days=50):%Y-%m}"]
+    assert lines[4].split()[4:] == ["operator", "never", "month", f"{NOW - timedelta(days=50):%Y-%m}"]
     assert lines[5].endswith("none: goes")
     assert "shop-20261102-013000: 6 B" in out and "shop-20261103-013000: tiphys.json is no JSON" in out
 

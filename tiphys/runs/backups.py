@@ -13,7 +13,7 @@ from steps.backup.prune import rules_of
 from steps.backup.retention import Candidate, Decision, decide
 from tiphys.runs.api import Object
 
-COLUMNS = ("name", "age", "size", "rows", "made by", "verified", "kept as")
+COLUMNS = ("name", "age", "size", "rows", "made by", "verified rto", "kept as")
 MOST_TABLES = 20
 
 
@@ -48,7 +48,7 @@ def backup_rows(catalogue: Catalogue, made: Sequence[Backup], kept: Mapping[str,
             "size": size(one.size).replace(" ", ""),
             "rows": "?" if one.rows is None else number(one.rows),
             "made by": one.method + ("+key" if one.encryption else ""),
-            "verified": _verified(one.verification, catalogue.at),
+            "verified rto": _verified(one.verification, catalogue.at),
             "kept as": _briefly(kept[one.name]),
         }
         for one in made
@@ -57,7 +57,9 @@ def backup_rows(catalogue: Catalogue, made: Sequence[Backup], kept: Mapping[str,
 
 def _briefly(decision: Decision) -> str:
     reason = decision.reasons[0].removeprefix("the ").removesuffix(" that no verification failed")
-    return reason.replace("verified with ", "") if decision.keep else "none: goes"
+    for long, short in {"verified with ": "", "daily": "day", "weekly": "week", "monthly": "month"}.items():
+        reason = reason.replace(long, short)
+    return reason if decision.keep else "none: goes"
 
 
 def _verified(found: Verification | None, at: datetime) -> str:
