@@ -52,7 +52,9 @@ local function check_value(rule, value)
   return check_text(rule, value)
 end
 
-local function check_key(key)
+local function check_key(keys)
+  if #keys > 1 then return "the header Idempotency-Key must be sent once, not " .. #keys .. " times" end
+  local key = keys[1]
   if type(key) ~= "string" or #key > 40 or not key:find("^[a-z0-9]") or not key:find("[a-z0-9]$")
       or key:find("[^a-z0-9%-]") then
     return "the header Idempotency-Key must be 1 to 40 characters of a-z, 0-9 and -, not - at its ends"
@@ -88,5 +90,5 @@ end
 
 local keys = type(event.header) == "table" and event.header["Idempotency-Key"] or nil
 if (keys ~= nil) ~= keyed then return false end
-reason = check_body(event.body) or (keyed and check_key(keys[1]) or nil)
+reason = check_body(event.body) or (keyed and check_key(keys) or nil)
 return reason == nil

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,17 @@ def test_nothing_runs_after_a_refusal(platform: Settings) -> None:
 def test_a_bad_key_is_refused(platform: Settings, key: str) -> None:
     answer = call(platform.webhook_port, PATH, {"cluster": "demo"}, key=key)
     assert answer.status == 400 and "Idempotency-Key" in answer.error
+
+
+def test_two_keys_are_refused(platform: Settings) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", platform.webhook_port, timeout=60)
+    connection.putrequest("POST", PATH)
+    for name, value in (("Authorization", f"Bearer {TOKEN}"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")):
+        connection.putheader(name, value)
+    connection.putheader("Content-Length", "19")
+    connection.endheaders(b'{"cluster": "demo"}')
+    with closing(connection), connection.getresponse() as answer:
+        assert answer.status == 400 and b"must be sent once, not 2 times" in answer.read()
 
 
 def test_a_template_that_is_not_there_is_refused(platform: Settings) -> None:
