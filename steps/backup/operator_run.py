@@ -37,12 +37,14 @@ class Patience:
         stall: with no new byte in the bucket.
         look: between two looks at the object.
         progress: between two looks into the bucket, and lines in the log.
+        end: until the job's pods are gone after its object is.
     """
 
     start: float = 300.0
     stall: float = 900.0
     look: float = 1.0
     progress: float = 5.0
+    end: float = 90.0
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,7 @@ def back_up(
             origin = Origin(wanted.cluster, kube.namespace, pod, uuid_of(pod) if pod else "", events or {})
             made = operator_seal.seal(bucket, name, origin, parallel=parallel)
     except TimedOut:
-        # The job goes with its object; only then nobody writes any more.
-        _delete(kube, PLURAL, name)
+        _stop(kube, name, patience or Patience())
         _remove(bucket, name)
         raise
     except (_Failed, BadLayout):
@@ -175,7 +176,13 @@ def _mine(kube: Kube, wanted: Wanted) -> Object | None:
             log("going on with a MySQLBackup", name=meta["name"], status=status)
             return obj
         if status in ("Completed", "Error"):
-            # Of a run that was stopped: nobody needs its key any more.
+            # Of a run that failed or was stopped: nobody needs its key any more.
+            log(
+                "MySQLBackup of another run",
+                name=meta["name"],
+                status=status,
+                next=f"kubectl delete mbk {meta['name']}",
+            )
             _delete(kube, "secrets", secret_name(str(meta["name"])))
     return None
 
@@ -274,6 +281,18 @@ def _remove(bucket: Bucket, name: str) -> None:
         for upload in uploads(bucket, prefix(name)):
             abort(bucket, upload)
     log("backup given up", backup=name, files_removed=len(keys))
+
+
+def _stop(kube: Kube, name: str, patience: Patience) -> None:
+    """Delete a MySQLBackup, and with it its job; until that is gone, it may still write."""
+    _delete(kube, PLURAL, name)
+    until = time.monotonic() + patience.end
+    while pods := kube.all("pods", f"job-name={name}"):
+        if time.monotonic() > until:
+            names = [each["metadata"]["name"] for each in pods]
+            log("the job still runs", pods=names, after_seconds=patience.end, meaning="it may write more: prune later")
+            return
+        time.sleep(patience.look)
 
 
 def _delete(kube: Kube, resource: str, name: str) -> None:

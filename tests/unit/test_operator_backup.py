@@ -363,6 +363,18 @@ def test_an_operator_that_does_nothing_is_not_waited_for_for_ever(
     assert leftovers(kube, name) == []
 
 
+def test_a_job_that_hangs_is_stopped_and_what_it_wrote_removed(
+    platform: Cluster, kube: Kube, bucket: Bucket, settings: Settings, source: str
+) -> None:
+    name = "src-20260105-000000"
+    with session(source, 3306, ROOT) as connection:
+        query(connection, "LOCK TABLES shop.orders WRITE")  # the job's FLUSH TABLES waits for that
+        with pytest.raises(TimedOut, match="has written nothing for 2 s"):
+            by_operator(kube, bucket, settings, wanted(name), Patience(start=200, stall=2, look=0.1, progress=0.2))
+    assert leftovers(kube, name) == [] and kube.all("pods", f"job-name={name}") == []
+    assert not bucket.keys(prefix(name))
+
+
 def test_a_new_cluster_begins_with_our_backup(kube: Kube, bucket: Bucket, settings: Settings, source: str) -> None:
     topology = read_topology(kube, "src", credentials=ROOT)
     made, _ = own_backup(topology, ROOT, bucket, "tiphys", Selection(exclude_users=("root",)), parallel=2)

@@ -98,7 +98,8 @@ def _ended(pod: Mapping[str, Any]) -> str:
 def backup_pod(obj: Mapping[str, Any], spec: BackupSpec, cluster: Mapping[str, Any]) -> dict[str, Any]:
     """Return the pod that makes the dump.
 
-    Oracle's operator makes a Job, whose pod this is; the local platform has no Jobs.
+    Oracle's operator makes a Job, whose pod this is, with the label that Kubernetes gives it; the local platform has no
+    Jobs.
     """
     meta = obj["metadata"]
     owner = {"apiVersion": "mysql.oracle.com/v2", "kind": "MySQLBackup", "name": meta["name"], "uid": meta["uid"]}
@@ -108,6 +109,7 @@ def backup_pod(obj: Mapping[str, Any], spec: BackupSpec, cluster: Mapping[str, A
         "tier": "mysql",
         names.LABEL_CLUSTER: spec.cluster,
         names.LABEL_BACKUP: meta["name"],
+        "job-name": spec.output,
         "app.kubernetes.io/name": "mysql-innodbcluster-backup-task",
         "app.kubernetes.io/managed-by": "mysql-operator",
     }
