@@ -18,7 +18,7 @@ import click
 from steps.backup.catalogue import FAIL, PASS, Backup, Catalogue, moment, read_catalogue
 from steps.backup.objects import Bucket
 from steps.declare import option, parameter, step
-from steps.errors import BadParameters, StepError
+from steps.errors import BadParameters, StepError, Temporary
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict
 from steps.log import log
@@ -77,18 +77,21 @@ def start_for_clusters(namespace: str, workflow: str, template: str, max_age_hou
         return Started(0, 0, "")
     manifest = kube.get("workflowtemplates", template)
     day = day_of(kube.find("workflows", workflow))
-    problems, names, made = list[str](), list[str](), 0
+    problems, names, made, passing = list[str](), list[str](), 0, True
     for cluster in clusters:
         try:
             wanted = run_for(manifest, cluster, day)
             names.append(str(wanted["metadata"]["name"]))
             made += start(kube, wanted)
         except StepError as error:
+            passing = passing and isinstance(error, Temporary)
             problems.append(f"{cluster['metadata']['name']}: {error}")
             log("not started", cluster=cluster["metadata"]["name"], why=str(error))
+    started = Started(len(clusters), made, " ".join(names))
+    if problems and passing:
+        raise Temporary(" ".join(problems), outputs=started)  # tried again, it starts what is still missing
     if max_age_hours:
         problems += _too_old(kube, clusters, template, timedelta(hours=max_age_hours), set(names))
-    started = Started(len(clusters), made, " ".join(names))
     if problems:
         raise NotAllWell(" ".join(problems), outputs=started)
     return started

@@ -19,9 +19,10 @@ from steps.backup import schedule
 from steps.backup.catalogue import Backup, Catalogue, Verification
 from steps.backup.objects import Bucket
 from steps.backup.schedule import NotAllWell, day_of, own_parameters, run_for, start_for_clusters, too_old
-from steps.errors import BadParameters
+from steps.errors import BadParameters, Temporary
 from steps.kube import client
 from steps.kube.client import Kube
+from steps.kube.errors import Unreachable
 from steps.mysql.definition import Asked, new_cluster
 from tiphys.rendering import not_honoured
 
@@ -132,6 +133,25 @@ def test_a_run_of_the_day_that_has_failed_is_told_again(kube: Kube) -> None:
     kube.patch("workflows", "backup-shop-20261120", {"status": {"phase": "Failed"}})
     with pytest.raises(NotAllWell, match="backup-shop-20261120 has failed.*tiphys submit backup -p cluster=shop"):
         run("backup")
+
+
+def test_an_api_server_that_is_away_for_a_moment_is_worth_another_try(
+    kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bank", "shop"):
+        kube.create("innodbclusters", cluster(name))
+    real = Kube.create
+
+    def create(self: Kube, resource: str, obj: dict[str, Any]) -> Any:
+        if obj["metadata"]["name"].startswith("backup-bank"):
+            raise Unreachable("gone")
+        return real(self, resource, obj)
+
+    monkeypatch.setattr(Kube, "create", create)
+    with pytest.raises(Temporary) as caught:
+        run("backup")
+    assert caught.value.outputs.started == 1
+    monkeypatch.undo()
 
 
 def test_no_cluster_is_no_error(kube: Kube) -> None:
