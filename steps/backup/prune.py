@@ -202,6 +202,7 @@ def _old_records(bucket: Bucket, cluster: str, there: set[str], at: datetime) ->
 
 def tell(plan: Plan, dry_run: bool) -> None:
     """Log each decision with its reason."""
+    log("rules", rules=str(plan.rules), backups=len(plan.decisions))
     for one in plan.decisions:
         event = "kept" if one.keep else "would remove" if dry_run else "to be removed"
         log(event, backup=one.name, bytes=plan.sizes[one.name], because=list(one.reasons))

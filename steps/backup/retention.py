@@ -105,7 +105,7 @@ def decide(candidates: Sequence[Candidate], rules: Rules, now: datetime) -> list
     gone: dict[str, str] = {}
     for one in ordered:
         if one.name not in kept:
-            gone[one.name] = f"no rule keeps it ({rules})"
+            gone[one.name] = "no rule keeps it"
         elif rules.max_age_days and now - one.moment > timedelta(days=rules.max_age_days):
             gone[one.name] = f"older than max-age-days={rules.max_age_days}"
     if rules.max_count:

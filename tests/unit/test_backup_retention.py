@@ -132,7 +132,7 @@ def test_one_that_failed_takes_no_place_of_a_good_one() -> None:
 def test_removal_says_what_took_it_away() -> None:
     made = {one.name: one for one in decide(daily(20), Rules(0, 10, 0, 0, 5, 0), NOW)}
     assert made["11-13"].reasons == ("older than max-age-days=5",)
-    assert "no rule keeps it (keep-last=0 keep-daily=10" in made["11-04"].reasons[0]
+    assert made["11-04"].reasons == ("no rule keeps it",)
     made = {one.name: one for one in decide(daily(20), Rules(0, 10, 0, 0, 0, 4), NOW)}
     assert made["11-15"].reasons == ("more than max-count=4",)
 
