@@ -123,6 +123,15 @@ def test_an_error_after_rows_is_handed_on() -> None:
     assert lines_of(wire([]), [PLAIN], iter(lambda: 99, None)) == (b"", 0, END)
 
 
+@pytest.mark.parametrize("cut", [1, 1000])
+def test_a_packet_that_is_missing_is_an_error(cut: int) -> None:
+    rows = [wire([[b"%d" % number]], number=number)[:-9] for number in range(5)]
+    end = wire([], number=5)
+    assert lines_of(b"".join(rows) + end, [PLAIN], iter(lambda: cut, None))[0] == b"0\n1\n2\n3\n4\n"
+    with pytest.raises(StepError, match="packet 3 where 2 was expected"):
+        lines_of(b"".join([*rows[:2], *rows[3:]]) + end, [PLAIN], iter(lambda: cut, None))
+
+
 @pytest.mark.parametrize(
     "stream",
     [
