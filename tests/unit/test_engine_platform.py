@@ -355,6 +355,7 @@ async def test_artifacts_wait_for_s3_and_go_from_step_to_step(kube: Kube, engine
         "stringData": values,
     }
     await submit(kube, "files", ARTIFACTS)
+
     def waits_for(what: str) -> Any:
         def ready(status: Json) -> bool:
             said = [n.get("message", "") for n in (status.get("nodes") or {}).values()]
