@@ -92,7 +92,9 @@ def test_the_backups_key_goes_to_steps_that_ask_for_it(template: dict[str, Any])
     assert "TIPHYS_BACKUP_KEY" not in {e["name"] for e in template["spec"]["templates"][0]["container"]["env"]}
     for name in ("backup", "restore"):
         made = yaml.safe_load((MANIFESTS / "base" / "workflows" / f"{name}.yaml").read_text())
-        env = {e["name"]: e.get("valueFrom") for e in made["spec"]["templates"][0]["container"]["env"]}
+        containers = [item["container"] for item in made["spec"]["templates"] if "container" in item]
+        (step,) = [container for container in containers if container["command"] == ["step", name]]
+        env = {e["name"]: e.get("valueFrom") for e in step["env"]}
         assert env["TIPHYS_BACKUP_KEY"] == {
             "secretKeyRef": {"name": "tiphys-backup-key", "key": "key", "optional": True}
         }
