@@ -12,6 +12,7 @@ import click
 
 from steps.backup import verify_queries
 from steps.backup.catalogue import find, moment
+from steps.backup.encryption import Cipher, Keyring, Undecipherable
 from steps.backup.layout import BadLayout, loads
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import FORMAT, Manifest
@@ -124,7 +125,7 @@ def verify_prepare(
         )
         # The steps that follow read on: nobody may remove the backup between two of them.
         with reading(bucket, name, run, lingers=True):
-            order = described(order, read_manifest(bucket, source.prefix + MANIFEST, name))
+            order = described(order, read_manifest(bucket, source.prefix + MANIFEST, name, locked=mode == "objects"))
     finally:
         bucket.close()
     log(
@@ -142,11 +143,18 @@ def verify_prepare(
     return Prepared(order.backup, order.age_seconds, mode == "full" and not order.problem, path)
 
 
-def read_manifest(bucket: Bucket, key: str, backup: str) -> Manifest | str:
+def read_manifest(bucket: Bucket, key: str, backup: str, *, locked: bool = False) -> Manifest | str:
     """Return a backup's manifest, or why it is damaged.
+
+    Args:
+        bucket: where it lies.
+        key: of the object.
+        backup: its name.
+        locked: it need not be decipherable: only its files are looked at.
 
     Raises:
         BadParameters: there is none, or it is of a newer version: that proves nothing of the backup.
+        StepError: it is encrypted, and the key is not the one: neither does that.
     """
     try:
         content = bucket.get(key)
@@ -163,8 +171,11 @@ def read_manifest(bucket: Bucket, key: str, backup: str) -> Manifest | str:
                 f"{MANIFEST} of {backup} has format {form}, this program reads {FORMAT}: verify it with the program's "
                 "version that made it, or a newer one."
             )
+        if document.get("encryption") and not locked:
+            # With the key it is known whether anybody changed tiphys.json itself.
+            content = Cipher.of(document, Keyring.read(os.environ)).open_manifest(content)
         return Manifest.parse(content)
-    except BadLayout as error:
+    except (BadLayout, Undecipherable) as error:
         return str(error)
 
 

@@ -128,12 +128,21 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Restoration:
-    """The restore: ISO times of its last attempt, rows, and why it failed (empty where it did not)."""
+    """The restore.
+
+    Attributes:
+        started_at: ISO time of its last attempt.
+        ended_at: likewise.
+        rows: that it brought.
+        error: why it failed, empty where it did not.
+        refused: whether it refused to begin: then that is no fault of the backup's.
+    """
 
     started_at: str
     ended_at: str
     rows: int = 0
     error: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True)

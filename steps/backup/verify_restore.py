@@ -8,7 +8,7 @@ from pathlib import Path
 from steps.backup.restore import restore
 from steps.backup.verify_record import ORDER, RESTORATION, Order, Restoration, dump, load, now
 from steps.declare import artifact, input_file, option, outputs_folder, parameter, step
-from steps.errors import StepError, Temporary
+from steps.errors import BadParameters, Refused, StepError, Temporary
 from steps.log import log
 from steps.parameters import NAMESPACE_NAME
 
@@ -27,16 +27,16 @@ class RestoreTried:
 def verify_restore(namespace: str, order: Path) -> RestoreTried:
     """Restore the backup into the scratch cluster. A backup that does not restore is a result, not an error."""
     given = load(Order, order)
-    started, rows, why = now(), 0, ""
+    started, rows, why, refused = now(), 0, "", False
     try:
         rows = restore_as_people_do(given, namespace)
     except Temporary:
         raise  # S3 or the server is away: this tells nothing of the backup, and the restore goes on where it stopped
     except StepError as error:
-        why = str(error)
+        why, refused = str(error), isinstance(error, (Refused, BadParameters))
         log("not restored", error=type(error).__name__, message=why)
     path = outputs_folder() / RESTORATION
-    path.write_bytes(dump(Restoration(started, now(), rows, why)))
+    path.write_bytes(dump(Restoration(started, now(), rows, why, refused)))
     return RestoreTried(not why, path)
 
 

@@ -136,7 +136,7 @@ def damages(order: Order, objects: Objects | None, restoration: Restoration | No
         found.append(f"{MANIFEST}: {order.problem}")
     if objects:
         found += _few([f"{damage.what} {damage.why}." for damage in objects.damaged], "damaged files")
-    if restoration and restoration.error:
+    if restoration and restoration.error and not restoration.refused:
         found.append(f"The backup does not restore: {restoration.error}")
     if checks:
         tables = [f"{table.name}: {'; '.join(table.bad)}." for table in checks.tables if table.bad]
@@ -199,6 +199,8 @@ def _unfinished(
         return f"the scratch cluster {order.scratch} did not become ready"
     if restoration is None:
         return "the restore did not end"
+    if restoration.refused:
+        return f"the restore was refused: {restoration.error.rstrip('.')}"
     if checks is None and not restoration.error:
         return "the restored data was not checked"
     return ""

@@ -5,6 +5,7 @@ Comparing a backup with its own source asks the same as comparing it with a rest
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from s3_real import own_s3
 
 from steps.backup.backup import back_up
 from steps.backup.dump_catalog import Selection
+from steps.backup.encryption import Keyring
 from steps.backup.layout import prefix
 from steps.backup.load_rows import Target
 from steps.backup.manifest import FILE, Manifest
@@ -29,7 +31,7 @@ from steps.backup.verify_prepare import described, moment_of, read_manifest
 from steps.backup.verify_queries import Question, ask_all
 from steps.backup.verify_record import ORDER, Checks, Order, Table, dump
 from steps.backup.verify_report import late_report, read_result
-from steps.errors import BadParameters
+from steps.errors import BadParameters, StepError
 from steps.mysql.connection import query, session
 from steps.mysql.topology import judge, read_views
 
@@ -134,7 +136,9 @@ def change(world: World) -> Iterator[Callable[[str, bytes | None], None]]:
 
 
 def chunk(world: World, table: str = "orders") -> str:
-    return next(name for name, file in world.manifest.files.items() if f"@{table}@" in name and (file.rows or 0) > 50)
+    """Return the file of a table's largest chunk."""
+    files = {name: file for name, file in world.manifest.files.items() if f"@{table}@" in name and file.rows}
+    return max(files, key=lambda name: files[name].size)
 
 
 def test_everything_of_an_unharmed_backup_is_equal(world: World) -> None:
@@ -319,3 +323,34 @@ def test_a_run_that_broke_off_is_reported_from_what_it_left(world: World, tmp_pa
     late_report(bucket, "runs/y", tmp_path, stopped=False)
     assert list(bucket.keys("verifications/")) == [f"verifications/{world.order.backup}/run-1.json"]
     assert read_result(bucket, "runs/none", stopped=False) is None
+
+
+def test_an_encrypted_backup_is_compared_with_its_key_and_judged_by_its_files_without(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
+    monkeypatch.setenv("TIPHYS_BACKUP_KEY", keys[0])
+    topology = judge("demo", 1, *read_views({"demo-0": ADDRESS}, ROOT))
+    keyring = Keyring.read(os.environ)
+    chosen = Selection((), (), ("root",))
+    made, _ = back_up(topology, ROOT, world.bucket, "tiphys", chosen, parallel=2, keyring=keyring)
+    folder = prefix(made.name)
+    found = read_manifest(world.bucket, folder + FILE, made.name)
+    assert isinstance(found, Manifest) and found.encryption
+    order = described(dataclasses.replace(world.order, backup=made.name), found)
+    assert order.encrypted
+    checks = check_all(order, S3Source(world.bucket, folder), Target(ADDRESS, ROOT))
+    assert all(not table.bad and table.same == table.chunks for table in checks.tables), checks.tables
+    assert not any(kind.bad for kind in checks.kinds)
+    monkeypatch.setenv("TIPHYS_BACKUP_KEY", keys[1])
+    with pytest.raises(StepError, match="is encrypted with the key of fingerprint"):
+        read_manifest(world.bucket, folder + FILE, made.name)
+    monkeypatch.delenv("TIPHYS_BACKUP_KEY")
+    locked = read_manifest(world.bucket, folder + FILE, made.name, locked=True)
+    assert isinstance(locked, Manifest)
+    assert check_objects(world.bucket, folder, locked, 2).damaged == ()
+    monkeypatch.setenv("TIPHYS_BACKUP_KEY", keys[0])
+    content = world.bucket.get(folder + FILE)
+    world.bucket.put(folder + FILE, content.replace(b'"pod": "demo-0"', b'"pod": "demo-1"'))
+    changed = read_manifest(world.bucket, folder + FILE, made.name)
+    assert isinstance(changed, str) and "was changed after it was written" in changed

@@ -140,6 +140,12 @@ def test_what_did_not_come_to_its_end_proves_nothing(reached: list[str], said: s
     assert said in result.sentence and stopped.problems == (f"The run was stopped: {said}.",)
 
 
+def test_a_restore_that_was_refused_proves_nothing() -> None:
+    result = judged(restoration=dataclasses.replace(RESTORATION, error="it is newer.", refused=True), checks=None)
+    assert (result.outcome, result.sound) == ("INVALID", None)
+    assert result.problems == ("The run did not come to its end: the restore was refused: it is newer.",)
+
+
 def test_damage_that_was_found_before_a_stop_is_still_a_fail() -> None:
     damaged = dataclasses.replace(OBJECTS, damaged=(Damage("@.sql", "is missing"),))
     missing = {"scratch": None, "restoration": None, "checks": None}
