@@ -18,6 +18,9 @@ _GONE = frozenset({2002, 2003, 2006, 2013, 2055, 1053, 1040, 1203, 3100, 3101, 1
 """Errors worth another try: connection refused, lost or too many, shutdown, read-only or fenced member, rollback by
 the group, lock wait timeout, deadlock, interrupted query."""
 
+_FULL = frozenset({1021, 1114, 3675})
+"""A file cannot be made longer: the disk under the server is full."""
+
 _DENIED = frozenset({1044, 1045, 1142, 1227, 1698, 3118})
 
 
@@ -136,6 +139,11 @@ def translated(error: Any, place: str, user: str) -> StepError:
     said = str(error)
     if errno in _GONE or errno <= 0:
         return Temporary(f"MySQL at {place} is not available now: {said}")
+    if errno in _FULL:
+        return StepError(
+            f"The disk of MySQL at {place} is full: {said}. Free space there, or enlarge its volume; then run this "
+            "again: a restore goes on where it stopped."
+        )
     if errno in _DENIED:
         return StepError(
             f"MySQL at {place} does not let user {user!r} do this: {said}. "
