@@ -80,11 +80,12 @@ class Progress:
 
     def _report(self, now: float, *, ended: bool = False) -> None:
         rate = self.done / max(now - self._started, 1e-6)
-        percent = 100.0 * self.done / self.total
+        total = max(self.total, self.done)
+        percent = 100.0 * self.done / total
         percent = 100.0 if ended else min(percent, 99.9)
-        eta = max(self.total - self.done, 0) / rate if rate else 0.0
+        eta = (total - self.done) / rate if rate else 0.0
         if path := os.environ.get("ARGO_PROGRESS_FILE"):
-            Path(path).write_text(f"{min(self.done, self.total)}/{self.total}\n")
+            Path(path).write_text(f"{self.done}/{total}\n")
         if sys.stderr.isatty():
             _state["bar"] = self.what
             bar = ("█" * int(percent / 4)).ljust(25, "·")
@@ -100,7 +101,7 @@ class Progress:
             what=self.what,
             percent=round(percent, 1),
             done=self.done,
-            total=self.total,
+            total=total,
             unit=self.unit,
             rate=round(rate, 1),
             eta_seconds=round(eta, 1),

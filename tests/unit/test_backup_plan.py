@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 import pytest
@@ -18,6 +19,7 @@ from steps.backup.layout import BadLayout
 from steps.backup.objects import MOST_PARTS, NoObject, part_size, told
 from steps.backup.pace import Pace
 from steps.errors import BadParameters, StepError, Temporary
+from steps.log import SLOWEST, Progress
 from steps.mysql.topology import Member, Topology
 
 
@@ -205,3 +207,17 @@ def test_errors_of_s3_say_whether_another_try_helps(error: Exception, kind: type
     with pytest.raises(StepError, match=hint) as caught, told("write x", "tiphys"):
         raise error
     assert type(caught.value) is kind
+
+
+def test_progress_is_told_less_often_as_work_takes_longer_and_ends_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bar = Progress("rows", 100, "rows", interval=2)
+    assert [bar.pause(elapsed) for elapsed in (0, 30, 100, 100_000)] == [2, 2, 5, SLOWEST]
+    bar.interval = 0
+    bar.advance(50)
+    bar.advance(100)
+    bar.finish()
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["percent"] for line in told] == [50.0, 99.9, 100.0], "the total was an estimate"
+    assert told[-1]["done"] == told[-1]["total"] == 150 and told[-1]["eta_seconds"] == 0
