@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from steps.backup.objects import Bucket
 from steps.backup.s3_settings import Settings
@@ -121,7 +122,7 @@ class Proxy:
 
     def _fault(self, method: str, target: str) -> Fault:
         for fault in self.faults:
-            if fault.method in ("", method) and re.search(fault.path, target):
+            if fault.method in ("", method) and re.search(fault.path, unquote(target)):
                 fault.hits += 1
                 if fault.skip < fault.hits <= fault.skip + fault.times:
                     return fault
