@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -15,6 +17,7 @@ from s3_faults import ALWAYS, Fault, Proxy, Server, bucket_of, faulty_s3, retrie
 from steps.backup import objects, s3_errors
 from steps.backup.object_stream import ObjectStream
 from steps.backup.objects import AlreadyThere, Bucket, NoObject, Upload
+from steps.backup.s3_errors import told
 from steps.errors import StepError, Temporary
 
 PART = 5 * 1024 * 1024
@@ -296,3 +299,56 @@ def test_the_proxy_itself_lets_a_refused_request_fail(bucket: Bucket, proxy: Pro
 
 def test_temporary_is_worth_a_retry_of_the_step(tmp_path: Path) -> None:
     assert Temporary.exit_code == 75
+
+
+def policy(principal: str) -> dict[str, Any]:
+    """Return the policy that docs/s3.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "s3.md").read_text()
+    (text,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    made: dict[str, Any] = json.loads(text.replace("PRINCIPAL", principal).replace("BUCKET", "tiphys"))
+    return made
+
+
+def everything(bucket: Bucket) -> None:
+    """Do what backup, restore, verification and pruning do."""
+    bucket.put("x", b"x")
+    bucket.put_new("y", b"y")
+    upload(bucket)
+    given_up = Upload(bucket, "z")
+    given_up.write(LARGE)
+    given_up.abort()
+    assert bucket.get("y") == b"y" and set(bucket.keys("")) == {"x", "y"}
+    with told("list uploads", "tiphys"):
+        bucket.client.list_multipart_uploads(Bucket="tiphys")
+    bucket.delete("x")
+
+
+def test_the_rights_on_the_page_are_enough_and_none_is_too_many(
+    s3: tuple[Server, Proxy], direct: Bucket, proxy: Proxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = s3[0].environment(AWS_ACCESS_KEY_ID="least", AWS_SECRET_ACCESS_KEY=s3[0].user("least"))
+    bucket = bucket_of(environment)
+    bucket.part_bytes = PART
+    rights = policy("least")
+    actions = [(number, action) for number, one in enumerate(rights["Statement"]) for action in one["Action"]]
+    assert len(actions) == 6
+    try:
+        direct.client.put_bucket_policy(Bucket="tiphys", Policy=json.dumps(rights))
+        everything(bucket)
+        assert "left behind" not in capsys.readouterr().err
+        direct.delete("y")
+        for number, action in actions:
+            less = policy("least")
+            less["Statement"][number]["Action"].remove(action)
+            direct.client.put_bucket_policy(Bucket="tiphys", Policy=json.dumps(less))
+            try:
+                everything(bucket)
+            except StepError as error:
+                assert "AccessDenied" in str(error), action
+            else:
+                assert "left behind" in capsys.readouterr().err, f"{action} is not needed"
+            for key in direct.keys(""):
+                direct.delete(key)
+    finally:
+        direct.client.delete_bucket_policy(Bucket="tiphys")
+        bucket.close()
