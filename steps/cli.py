@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "load-sample-data": ("steps.mysql.load_sample_data:load_sample_data", "Fill a cluster with sample rows."),
     "prune-backups": ("steps.backup.prune:prune_backups", "Remove the backups of a cluster that no rule keeps."),
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
-    "restore": ("steps.backup.restore:restore", "Restore a backup into a cluster that does not have its schemas."),
+    "restore": ("steps.backup.restore:restore", "Bring a backup back: all of it, or schemas and tables."),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
     "start-for-clusters": (
         "steps.backup.schedule:start_for_clusters",

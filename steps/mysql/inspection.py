@@ -124,9 +124,9 @@ def _restores(topology: Topology, credentials: Credentials, timeout: float) -> l
 def open_restores(connection: Any) -> list[OpenRestore]:
     """Return the restores that a server knows of and that are not finished."""
     from steps.backup.load_run import LOCK
-    from steps.backup.load_state import restores
+    from steps.backup.load_state import OVER, restores
 
-    found = [one for one in restores(connection) if one.phase != "done"]
+    found = [one for one in restores(connection) if one.phase not in OVER]
     running = bool(found) and query(connection, "SELECT IS_USED_LOCK(%s)", [LOCK])[0][0] is not None
     return [OpenRestore(one.backup, one.phase, one.workflow, running) for one in found]
 
