@@ -102,7 +102,7 @@ def tiles(result: Result) -> list[Tile]:
         chunks = sum(table.chunks for table in checks.tables)
         same = sum(table.same for table in checks.tables)
         left = sum(table.uncompared for table in checks.tables)
-        note = f"{left:,} could only be counted" if left else "read again, byte by byte"
+        note = "the rest could only be counted" if left else "read again, byte by byte"
         value = f"{same:,} of {chunks:,}" if same < chunks else f"{chunks:,}"
         made.append(Tile("Chunks equal", value, note, "bad" if same + left < chunks else "" if left else "good"))
         wrong = sum(bool(one.bad) for one in checks.answers)

@@ -234,11 +234,11 @@ def _good(order: Order, objects: Objects | None, checks: Checks | None) -> list[
     if checks and not any(table.bad for table in checks.tables):
         same = sum(table.same for table in checks.tables)
         rows = sum(table.rows for table in checks.tables)
-        found.append(
-            f"All {len(checks.tables):,} tables have their rows ({rows:,}) and pass CHECK TABLE; the bytes of "
-            f"{same:,} of {sum(table.chunks for table in checks.tables):,} chunks were read out of them again and are "
-            "the backup's."
-        )
+        said = f"All {len(checks.tables):,} tables have their rows ({rows:,}) and pass CHECK TABLE"
+        chunks = sum(table.chunks for table in checks.tables)
+        if same:
+            said += f"; the bytes of {same:,} of {chunks:,} chunks were read out of them again and are the backup's"
+        found.append(f"{said}.")
     if checks and not any(kind.bad for kind in checks.kinds):
         counted = ", ".join(named(kind) for kind in checks.kinds if kind.expected)
         found.append(f"The same objects are there by name: {counted or 'none were in the backup'}.")
