@@ -7,9 +7,9 @@ through buffers of fixed size. The code in ``rows.lua`` does what a Python loop 
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -39,9 +39,17 @@ class Block:
     rows: int
 
 
-@cache
-def _source() -> str:
-    return files("steps.backup").joinpath("rows.lua").read_text()
+_own = threading.local()
+
+
+def _lua() -> Any:
+    """Return this thread's LuaJIT, whose compiled code serves one result set after the other, and its function."""
+    if not hasattr(_own, "lua"):
+        from lupa.luajit21 import LuaRuntime
+
+        lua = LuaRuntime(encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False)
+        _own.lua = lua, lua.execute(files("steps.backup").joinpath("rows.lua").read_bytes())
+    return _own.lua
 
 
 class Lines:
@@ -52,10 +60,8 @@ class Lines:
     """
 
     def __init__(self, kinds: Sequence[int]) -> None:
-        from lupa.luajit21 import LuaRuntime
-
-        lua = LuaRuntime(encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False)
-        self._feed, self._text = lua.execute(_source().encode())(lua.table_from(list(kinds)))
+        lua, make = _lua()
+        self._feed, self._text = make(lua.table_from(list(kinds)))
         # The slack lets the code copy eight bytes at a time beyond a field's end.
         self._in, self._out = bytearray(PIECE + SLACK), bytearray(BLOCK + 2 * PIECE + SLACK)
         self._from, self._to = (ctypes.addressof(ctypes.c_char.from_buffer(buffer)) for buffer in (self._in, self._out))
