@@ -26,6 +26,9 @@ from steps.log import log
 VERIFICATIONS = "verifications"
 """Folder of the bucket: what each verification of a backup found, ``verifications/NAME/RUN.json``."""
 
+ASKED = "asked"
+"""Folder of the bucket: an object for each dump that we asked the operator for and that is not finished."""
+
 PASS, FAIL = "PASS", "FAIL"
 HEAD = 16 * 1024
 """Bytes of a tiphys.json that are read first; what a list shows stands in front of tables and files."""
@@ -347,7 +350,12 @@ def _unfinished_one(bucket: Bucket, name: str, lost: tuple[LostUpload, ...]) -> 
 
 
 def _is_ours(bucket: Bucket, name: str, keys: Sequence[str]) -> bool:
-    """Tell whether this program began a folder: its ``@.json`` says so, or has not been written and the name fits."""
+    """Tell whether this program began a folder, or had the operator begin it.
+
+    Its ``@.json`` says so, or has not been written and the name fits; of the operator's dumps, an object of ours does.
+    """
+    if f"{ASKED}/{name}" in bucket.keys(f"{ASKED}/{name}"):
+        return True
     try:
         if prefix(name) + INSTANCE in keys:
             return str(loads(INSTANCE, bucket.get(prefix(name) + INSTANCE)).get("dumper", "")).startswith("tiphys ")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steps.backup import operator_object, operator_seal
+from steps.backup.catalogue import ASKED
 from steps.backup.inventory import abort, delete_all, uploads
 from steps.backup.layout import BadLayout, prefix
 from steps.backup.manifest import FILE, Manifest
@@ -141,6 +142,8 @@ def back_up(
     obj = _mine(kube, wanted) or _ask(kube, bucket, settings, wanted)
     name = str(obj["metadata"]["name"])
     _give_key(kube, obj, settings)
+    # If this is killed for good, prune-backups knows by this that what the operator wrote is ours to remove.
+    bucket.put(f"{ASKED}/{name}", b"")
     try:
         seen = _wait(kube, bucket, obj, patience or Patience())
         made = _sealed(bucket, name)
@@ -157,6 +160,7 @@ def back_up(
         raise
     finally:
         _delete(kube, "secrets", secret_name(name))
+    bucket.delete(f"{ASKED}/{name}")
     # The backup speaks for itself now, and a finished job for each night would pile up.
     _delete(kube, PLURAL, name)
     return made, time.monotonic() - started
@@ -280,6 +284,7 @@ def _remove(bucket: Bucket, name: str) -> None:
         delete_all(bucket, keys)
         for upload in uploads(bucket, prefix(name)):
             abort(bucket, upload)
+        bucket.delete(f"{ASKED}/{name}")
     log("backup given up", backup=name, files_removed=len(keys))
 
 

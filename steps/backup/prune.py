@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from steps.backup.catalogue import NAME, VERIFICATIONS, Backup, Catalogue, Unfinished, head_of, read_catalogue
+from steps.backup.catalogue import ASKED, NAME, VERIFICATIONS, Backup, Catalogue, Unfinished, head_of, read_catalogue
 from steps.backup.inventory import LostUpload, abort, clock, delete_all, stored, uploads
 from steps.backup.layout import DONE, FOLDER, INSTANCE, prefix
 from steps.backup.manifest import FILE as MANIFEST
@@ -179,6 +179,8 @@ def make_plan(bucket: Bucket, catalogue: Catalogue, cluster: str, namespace: str
     )
     there = {*(one.name for one in catalogue.backups), *catalogue.unreadable}
     plan.objects.extend(_old_records(bucket, cluster, there, at))
+    asked = [key.split("/")[1] for key in bucket.keys(f"{ASKED}/{cluster}-")]
+    plan.objects.extend(f"{ASKED}/{name}" for name in asked if _cluster_of(name) == cluster and name in there)
     plan.objects.extend(key for key in dead if _cluster_of(key.split("/")[1]) == cluster)
     return plan
 
@@ -223,6 +225,7 @@ def carry_out(bucket: Bucket, plan: Plan) -> list[str]:
         for upload in left.uploads:
             abort(bucket, upload)
         delete_all(bucket, left.keys)
+        bucket.delete(f"{ASKED}/{left.name}")
         log("removed leftover", backup=left.name, objects=len(left.keys), uploads=len(left.uploads))
     for upload in plan.uploads:
         abort(bucket, upload)

@@ -127,15 +127,22 @@ def test_what_killed_backups_left_goes_after_a_day(bucket: Bucket, age: Callable
     bucket.put("backups/my-files/letter.txt", b"dear")
     bucket.put(f"backups/{name_of(6, 'demo-two')}/a.tsv.zst", b"of another cluster")
     bucket.put(f"backups/{name_of(7)}/tiphys.json", b"{")
+    asked = name_of(5)
+    bucket.put(f"backups/{asked}/@.json", b'{"dumper": "mysqlsh Ver 9.7.4"}')
+    bucket.put(f"backups/{asked}/@.done.json", b"{}")
+    for name in (asked, good):
+        bucket.put(f"asked/{name}", b"")
     for folder in ("backups", f"backups/{old}"):
         age(folder, hours=25)
     age(f"backups/{young}", hours=23)
     plan = planned(bucket)
-    assert [one.name for one in plan.leftovers] == [old]
+    assert sorted(one.name for one in plan.leftovers) == sorted([old, asked])
+    assert plan.objects == [f"asked/{good}"]
     assert [note.split(":")[0] for note in plan.notes] == [young, shell, name_of(7)]
     before = folders(bucket)
     carry_out(bucket, plan)
-    assert folders(bucket) == before - {old} and good in before
+    assert folders(bucket) == before - {old, asked} and good in before
+    assert bucket.keys("asked/") == {}
 
 
 def test_lost_uploads_go_after_a_day(bucket: Bucket, age: Callable[..., None]) -> None:
