@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -126,6 +127,14 @@ def stop(platform: Platform) -> list[int]:
     left = platform.leftovers()
     shutil.rmtree(platform.home.parent, ignore_errors=True)
     return left
+
+
+def kill_server(pid_file: str) -> None:
+    """SIGKILL the mysqld that wrote this file, and nothing else."""
+    pid = int(Path(pid_file).read_text())
+    words = Path(f"/proc/{pid}/cmdline").read_bytes() if pid > 1 else b""
+    assert b"mysqld" in words, f"{pid_file} names process {pid}, which is no mysqld: {words!r}"
+    os.kill(pid, signal.SIGKILL)
 
 
 def free_network() -> int:

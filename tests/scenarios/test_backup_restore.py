@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_run import Finished, Platform
+from platform_run import Finished, Platform, kill_server
 
 from steps.backup.layout import FOLDER
 from steps.backup.manifest import FILE, Manifest
@@ -60,7 +60,7 @@ def ask(platform: Platform, cluster: str, *statements: str, address: str = "") -
         return [query(connection, statement) for statement in statements]
 
 
-def eventually(what: str, check: Callable[[], Any], seconds: float = 90.0) -> Any:
+def eventually(what: str, check: Callable[[], Any], seconds: float = 180.0) -> Any:
     limit = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < limit, f"{what}: not within {seconds} s"
@@ -215,7 +215,7 @@ def test_a_restore_goes_on_when_its_process_and_then_its_primary_are_killed(
     assert first < moment["rows"]
     second = eventually("it goes on", lambda: loaded(first))
     ((pid_file,),) = ask(platform, copy, "SELECT @@pid_file")[0]
-    os.kill(int(Path(pid_file).read_text()), signal.SIGKILL)
+    kill_server(pid_file)
     assert second < moment["rows"]
     done = ended(platform, name)
     assert done.phase == "Succeeded", platform.logs(done)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-from platform_run import Platform
+from platform_run import Platform, kill_server
 
 from tiphys.local.client import Kube, NotFound
 from tiphys.local.operator import names
@@ -160,7 +160,7 @@ async def test_a_cluster_lives_through_everything(platform: Platform, kube: Kube
     # Every server killed at once, and the operator as well: the same group starts again, with its rows.
     for pod in pods:
         ((process_file,),) = rows(pod["status"]["podIP"], "SELECT @@pid_file")
-        os.kill(int(Path(process_file).read_text()), signal.SIGKILL)
+        kill_server(process_file)
     await kill_operator(platform)
     pods = await until(lambda: whole(kube, 3), "the group after the outage")
     for pod in pods:
