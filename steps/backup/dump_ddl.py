@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,7 @@ def _text(value: Any) -> str:
 def table(connection: Any, header: Header, schema: str, name: str) -> str:
     """Return ``S@T.sql``."""
     created = _row(connection, f"SHOW CREATE TABLE {quoted(schema)}.{quoted(name)}")["Create Table"]
+    _check_labels(connection, schema, name, created)
     created = created.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)
     return (
         f"{header.of(database=schema, table=name)}{_title(f'Table structure for table {quoted(name)}')}"
@@ -68,6 +70,25 @@ def table(connection: Any, header: Header, schema: str, name: str) -> str:
         f"{created};\n"
         "/*!40101 SET character_set_client = @saved_cs_client */;\n"
     )
+
+
+_LISTED = re.compile(r"^  (`(?:[^`]|``)*`) (?:enum|set)\(.*\?", re.MULTILINE)
+
+
+def _check_labels(connection: Any, schema: str, name: str, created: str) -> None:
+    """Make sure that the labels of ENUMs and SETs are what the server shows: it has question marks for emoji there.
+
+    Raises:
+        StepError: rows have a label that is not in the definition, so they could not be loaded again.
+    """
+    for column in _LISTED.findall(created):
+        emoji = r"'[\\x{10000}-\\x{10FFFF}]'"
+        full = f"{quoted(schema)}.{quoted(name)}"
+        if query(connection, f"SELECT 1 FROM {full} WHERE CONVERT({column} USING utf8mb4) REGEXP {emoji} LIMIT 1"):
+            raise StepError(
+                f"Column {column} of {schema}.{name} has a label with characters beyond U+FFFF, for which the server "
+                f"shows question marks: the table could not be made again. Rename the label, or exclude={schema}.{name}"
+            )
 
 
 def view_place_holder(connection: Any, header: Header, schema: str, name: str) -> str:

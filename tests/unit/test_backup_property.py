@@ -309,3 +309,18 @@ KEYLESS = (
     " AND c.table_name = t.table_name AND c.column_key = 'PRI')"
 )
 """A table whose unique key is NOT NULL shows it as PRI, unless a part of it is a prefix."""
+
+
+def test_labels_that_the_server_does_not_show_are_an_error_and_leave_no_backup(connection: Any, bucket: Bucket) -> None:
+    clear(connection)
+    query(connection, "CREATE SCHEMA labels")
+    query(connection, "CREATE TABLE labels.t (id INT PRIMARY KEY, e ENUM('why?', '😀'), s SET('?'))")
+    query(connection, "INSERT INTO labels.t VALUES (1, 'why?', '?')")
+    round_trip(connection, bucket, chunk=64_000_000, parallel=1)
+    assert query(connection, "SELECT * FROM labels.t") == [(1, "why?", {"?"})]
+    query(connection, "DROP TABLE labels.t")
+    query(connection, "CREATE TABLE labels.t (id INT PRIMARY KEY, e ENUM('why?', '😀'))")
+    query(connection, "INSERT INTO labels.t VALUES (1, '😀')")
+    with pytest.raises(StepError, match=r"Column `e` of labels.t has a label .* exclude=labels.t"):
+        round_trip(connection, bucket, chunk=64_000_000, parallel=1)
+    assert not [key for key in bucket.keys("backups/") if key.endswith("tiphys.json")]
