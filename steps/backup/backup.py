@@ -93,6 +93,10 @@ def backup(
     Reads the ONLINE secondary with the least lag, or the primary where it is alone, unless told which. The backup
     is a dump that MySQL Shell can load, with a tiphys.json written last that says what each file must be.
     """
+    if method == "operator" and (server or rate_limit):
+        raise BadParameters(
+            "method=operator takes no server and no rate-limit: the operator chooses. Leave them empty."
+        )
     keyring = Keyring.read(os.environ)
     kube = client.connect(namespace)
     credentials = root_credentials(kube, kube.cluster(cluster))

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from steps.backup.backup import choose
+from steps.backup.backup import backup, choose
 from steps.backup.budget import COPIES, FIXED_MIB, LARGEST_PART, MIB, READER_MIB, SMALLEST_PART, budget
 from steps.backup.chunks import KeyRange, plan, split
 from steps.backup.dump_catalog import Selection
@@ -165,6 +165,13 @@ def test_the_server_is_read_that_was_asked_for() -> None:
         choose(whole, {}, "demo-3")
     with pytest.raises(Temporary, match="no ONLINE secondary"):
         choose(Topology("demo", 1, (primary,), primary, True), {}, "secondary")
+
+
+@pytest.mark.parametrize("option", [{"server": "demo-0"}, {"rate_limit": 5.0}])
+def test_the_operator_takes_no_orders_that_it_cannot_keep(option: dict[str, object]) -> None:
+    given = {"include": None, "exclude": None, "parallel": 4, "server": None, "rate_limit": 0.0, "memory": 256}
+    with pytest.raises(BadParameters, match="method=operator"):
+        backup.function(namespace="tiphys", cluster="demo", method="operator", **given | option)
 
 
 def test_memory_gives_connections_and_parts() -> None:
