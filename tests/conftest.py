@@ -12,10 +12,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tiphys.local.s3 import build, programs
 from tiphys.local.settings import PLATFORM_VARIABLE
+
+# The same examples each time and no time limit: what fails in CI fails for everybody, and for its own reason.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 ASYNC_SECONDS = 200.0
 """Below pytest's own `timeout`, whose alarm can show only that the loop waits, and not which line for what."""
