@@ -214,7 +214,7 @@ STAYING = {
     "the end mark is not heard of, nor its deletion": [
         Fault("PUT", END, times=ALWAYS, lose_answer=True),
         Fault("GET", END, times=ALWAYS, answer=(500, "")),
-        Fault("DELETE", "", times=ALWAYS, answer=(503, "SlowDown")),
+        Fault("DELETE", END, times=ALWAYS, answer=(503, "SlowDown")),
     ],
     "the server is gone": [
         Fault("PUT", "", skip=4, times=ALWAYS, cut_request=0),

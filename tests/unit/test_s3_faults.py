@@ -229,6 +229,13 @@ def test_an_upload_that_cannot_be_given_up_says_so(
     direct.client.abort_multipart_upload(Bucket="tiphys", Key="x", UploadId=left["UploadId"])
 
 
+def test_an_upload_that_was_ended_unheard_is_not_ended_again(bucket: Bucket, direct: Bucket, proxy: Proxy) -> None:
+    again = Fault("POST", "uploadId", times=ALWAYS, answer=(404, "NoSuchUpload"))
+    proxy.meet(Fault("POST", "uploadId", lose_answer=True), again)
+    upload(bucket)
+    assert not again.hits and same(direct.get("x"), LARGE)
+
+
 def test_an_end_mark_is_never_overwritten(bucket: Bucket, direct: Bucket, proxy: Proxy) -> None:
     direct.put("x", b"theirs")
     with pytest.raises(AlreadyThere, match="another x already"):
@@ -285,7 +292,7 @@ def test_a_server_that_is_not_there_is_temporary(s3: tuple[Server, Proxy], proxy
 def test_a_slow_line_has_the_timeout_for_each_block_and_not_for_all(
     clients: dict[str, Bucket], direct: Bucket, proxy: Proxy
 ) -> None:
-    proxy.meet(Fault("PUT", "/x", drip=20_000))
+    proxy.meet(Fault("PUT", "/x", times=ALWAYS, drip=10_000))
     clients["quick"].put("x", LARGE)
     assert same(direct.get("x"), LARGE)
 
