@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from platform_run import Platform, start, stop
+
+from tiphys.local.s3.state import State
 
 ITEM_SECONDS = 900
 """The first tests also download or build what the cache lacks and start a cluster, maybe on a busy machine."""
@@ -15,6 +19,30 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Give scenarios more time than unit tests have."""
     if not item.get_closest_marker("timeout"):
         item.add_marker(pytest.mark.timeout(ITEM_SECONDS))
+
+
+S3_SECONDS = 660.0
+"""Longer than versitygw's build may take before another server stands in."""
+
+
+def _needs_s3(path: Path) -> bool:
+    return path.parent.name == "scenarios" and any(word in path.stem for word in ("backup", "restore"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what does not need S3: where the cache is empty, its server is being built meanwhile."""
+    items.sort(key=lambda item: _needs_s3(item.path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def s3_first(request: pytest.FixtureRequest) -> None:
+    """Wait for the S3 server where a test is about backups."""
+    if _needs_s3(request.path):
+        home = request.getfixturevalue("platform").home
+        deadline = time.monotonic() + S3_SECONDS
+        while (state := State.load(home)).phase != "ready":
+            assert time.monotonic() < deadline, f"no S3 server after {S3_SECONDS:.0f} s: {state}"
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
