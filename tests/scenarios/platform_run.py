@@ -52,7 +52,7 @@ class Platform:
     def __init__(self, home: Path, network: int, webhook_port: int) -> None:
         self.home, self.network, self.webhook_port = home, network, webhook_port
 
-    def tiphys(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def tiphys(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run the tool against this platform."""
         return subprocess.run(
             [TIPHYS, *arguments], capture_output=True, text=True, timeout=timeout, env=self.environment
@@ -63,7 +63,7 @@ class Platform:
         """The environment of a person who works with this platform."""
         return {**os.environ, "TIPHYS_HOME": str(self.home), "KUBECONFIG": str(self.home / "kubeconfig")}
 
-    def run(self, template: str, timeout: float = 300, **parameters: object) -> Finished:
+    def run(self, template: str, timeout: float = 600, **parameters: object) -> Finished:
         """Submit a template, wait for the end of the run, and return it, whatever its phase."""
         given = [word for key, value in parameters.items() for word in ("-p", f"{key.replace('_', '-')}={value}")]
         made = self.tiphys("submit", template, *given, "--wait", "-o", "json", timeout=timeout)
@@ -73,7 +73,7 @@ class Platform:
             raise AssertionError(f"tiphys submit {template} gave no Workflow: {made.stdout}\n{made.stderr}") from None
         return Finished(self.kube.get("workflows", name))
 
-    def succeeds(self, template: str, timeout: float = 300, **parameters: object) -> Finished:
+    def succeeds(self, template: str, timeout: float = 600, **parameters: object) -> Finished:
         """Run a template that must succeed; its logs are in the failure."""
         done = self.run(template, timeout, **parameters)
         assert done.phase == "Succeeded", f"{done.name} {done.phase}:\n{self.logs(done)}"
