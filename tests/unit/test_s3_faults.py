@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -289,12 +290,21 @@ def test_a_server_that_is_not_there_is_temporary(s3: tuple[Server, Proxy], proxy
     bucket.close()
 
 
-def test_a_slow_line_has_the_timeout_for_each_block_and_not_for_all(
-    clients: dict[str, Bucket], direct: Bucket, proxy: Proxy
+def test_content_goes_out_in_blocks_that_each_have_the_timeout_to_themselves(
+    bucket: Bucket, direct: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy.meet(Fault("PUT", "/x", times=ALWAYS, drip=10_000))
-    clients["quick"].put("x", LARGE)
+    sent: list[int] = []
+    send = http.client.HTTPConnection.send
+
+    def counting(self: http.client.HTTPConnection, data: Any) -> None:
+        sent.append(len(data))
+        send(self, data)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "send", counting)
+    proxy.meet(Fault("PUT", drip=50_000))
+    upload(bucket)
     assert same(direct.get("x"), LARGE)
+    assert max(sent) <= objects.SEND_BYTES < PART and sum(sent) > len(LARGE)
 
 
 def test_the_proxy_itself_lets_a_refused_request_fail(bucket: Bucket, proxy: Proxy) -> None:
