@@ -100,6 +100,13 @@ def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[No
     return run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the modules that need versitygw to the end while it has to be built."""
+    if programs.versitygw_there() is None:
+        needing = {item.path for item in items if "versitygw" in getattr(item, "fixturenames", ())}
+        items.sort(key=lambda item: item.path in needing)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the build while other tests run, if a test that needs it is among them."""
     wanted = any("versitygw" in getattr(item, "fixturenames", ()) for item in session.items)
