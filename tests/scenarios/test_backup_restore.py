@@ -112,6 +112,7 @@ def finished_backups(bucket: Bucket) -> list[Manifest]:
 @pytest.fixture(scope="module")
 def moment(platform: Platform, demo: str) -> Iterator[dict[str, Any]]:
     """The cluster with rows and objects, backed up through its webhook, and then changed: what it was at the moment."""
+    ask(platform, demo, f"DROP SCHEMA IF EXISTS {SCHEMA}", "DROP USER IF EXISTS clerk")  # of a first try
     platform.succeeds("load-sample-data", cluster=demo, schema=SCHEMA, rows=ROWS)
     ask(platform, demo, *MADE)
     # One table more than TABLES: load-sample-data notes there what it has loaded.
