@@ -56,4 +56,4 @@ def own_s3(folder: Path, network: int) -> Iterator[tuple[Bucket, Credentials]]:
         client.close()
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)
