@@ -9,8 +9,10 @@ restored tables, and nobody but administrators may read the old ones.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,10 +72,13 @@ _COME_BACK = ("function", "procedure", "key", "place-holder", "view", "trigger",
 """The order in which things come back after their tables: an event begins to work at once, so it is the last."""
 
 
-def aside_name(schema: str, restore_id: str) -> str:
-    """Return the schema that the old tables of `schema` go to."""
-    end = f"__before_{restore_id[:8]}"
-    return schema[: LONGEST - len(end)] + end
+def aside_name(schema: str, restore_id: str, taken: Collection[str] = ()) -> str:
+    """Return the schema that the old tables of `schema` go to: cut where it is long, numbered where that is `taken`."""
+    for number in itertools.count():
+        end = f"{number or ''}__before_{restore_id[:8]}"
+        if (name := schema[: LONGEST - len(end)] + end) not in taken:
+            return name
+    raise AssertionError("numbers do not end")
 
 
 def find(connection: Any, scope: Scope, there: Existing, restore_id: str) -> list[Move]:
@@ -94,7 +99,8 @@ def find(connection: Any, scope: Scope, there: Existing, restore_id: str) -> lis
     made: list[Move] = []
     for schema in sorted({*whole, *(schema for schema, _ in moved)}):
         shown = str(query(connection, f"SHOW CREATE DATABASE {quoted(schema)}")[0][1])
-        made.append(Move("schema", schema, aside_name(schema, restore_id), "", shown))
+        place = aside_name(schema, restore_id, [move.name for move in made])
+        made.append(Move("schema", schema, place, "", shown))
     for schema in whole:
         made += _programs(connection, header, schema)
     made += _triggers(connection, header, tables)
@@ -233,6 +239,16 @@ def _rename(tables: list[Move], places: dict[str, str], *, back: bool) -> str:
         there = f"{quoted(places[move.schema])}.{quoted(move.name)}"
         pairs.append(f"{there} TO {here}" if back else f"{here} TO {there}")
     return f"RENAME TABLE {', '.join(pairs)}"
+
+
+def still_there(connection: Any, aside: Aside) -> bool:
+    """Whether there are old tables and none has moved yet: what the restore's names stand for is the old, not the new.
+
+    Whatever has failed by then, nothing was made and nothing must be dropped; only what went before the tables is gone.
+    """
+    places = aside.schemas
+    tables = aside.of("table")
+    return bool(tables) and not any(_is_there(connection, m._replace(schema=places[m.schema])) for m in tables)
 
 
 def untouched(target: Target, restore: Restore, plan: Plan) -> str:

@@ -219,10 +219,11 @@ def _work_or_put_back(
     except Temporary:
         raise
     except StepError as error:
-        places = load_aside.noted(connection, work).schemas
-        if not places:
+        aside = load_aside.noted(connection, work)
+        if not (places := aside.schemas):
             raise
-        if why := load_aside.untouched(target, work, plan):
+        nothing_made = work.phase == "aside" and load_aside.still_there(connection, aside)
+        if not nothing_made and (why := load_aside.untouched(target, work, plan)):
             told = ", ".join(f"{schema} in {place}" for schema, place in places.items())
             raise type(error)(
                 f"{error} What had been moved aside stays there ({told}), since {why}. To go back by hand: move away "

@@ -62,7 +62,7 @@ _TABLES = (
         number INT,
         kind VARCHAR(20) NOT NULL,
         schema_name VARCHAR(64) NOT NULL,
-        name VARCHAR(64) NOT NULL,
+        name TEXT NOT NULL COMMENT 'of a key as JSON with its table',
         away LONGTEXT NOT NULL COMMENT 'what moves or drops it',
         back LONGTEXT NOT NULL COMMENT 'what brings it back',
         PRIMARY KEY (restore_id, number))""",

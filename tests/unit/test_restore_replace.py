@@ -15,6 +15,7 @@ from test_restore_server import SUMS, VECTOR, Killed, flip, with_manifest
 from steps.backup import load_aside, load_objects, load_rows, load_run, load_state
 from steps.backup.load_rows import Target
 from steps.backup.load_run import Restored, restore_from
+from steps.backup.load_scope import Scope, existing
 from steps.backup.load_stream import DamagedChunk
 from steps.backup.source import FolderSource
 from steps.errors import BadParameters, Refused, StepError
@@ -274,3 +275,51 @@ def test_killed_at_any_statement_on_the_way_back_it_goes_on(
     assert query(connection, "SELECT phase FROM tiphys.restores ORDER BY started DESC LIMIT 1") == [
         (load_state.UNDONE,)
     ]
+
+
+LONG = "orders_that_a_framework_has_named_customer_id_c564eba6_fk_id"
+"""A foreign key's name, as long as frameworks make them up."""
+
+
+def test_a_foreign_key_with_a_long_name_goes_aside(connection: Any) -> None:
+    lived_in(connection)
+    query(connection, "ALTER TABLE shop.extra DROP FOREIGN KEY extra_ibfk_1")
+    query(connection, "CREATE TABLE shop.other (id INT UNSIGNED PRIMARY KEY)")
+    key = f"ADD CONSTRAINT {LONG} FOREIGN KEY (c) REFERENCES shop.other (id)"
+    query(connection, f"ALTER TABLE shop.orders ADD c INT UNSIGNED, {key}")
+    restore(tables=[ORDERS], replace=True)
+    assert sums(connection, "shop.orders") == {"shop.orders": SUMS["shop.orders"]}
+    query(connection, f"SELECT c FROM {old_schema(connection)}.orders")
+    query(connection, "DROP TABLE shop.other")
+
+
+def test_schemas_whose_names_only_differ_at_their_ends_go_to_different_places(connection: Any) -> None:
+    stem = "a_tenant_with_a_name_of_more_than_forty_eight_characters_"
+    schemas = [f"{stem}{number}" for number in range(3)]
+    for schema in schemas:
+        query(connection, f"CREATE SCHEMA {schema}")
+        query(connection, f"CREATE TABLE {schema}.t (id INT PRIMARY KEY)")
+    moves = load_aside.find(connection, Scope(frozenset(schemas)), existing(connection), "0" * 32)
+    places = [move.name for move in moves if move.kind == "schema"]
+    assert len(set(places)) == 3 and max(map(len, places)) <= 64
+    assert all("__before_00000000" in place for place in places)
+
+
+def test_what_fails_before_the_old_tables_go_brings_back_what_was_dropped(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = lived_in(connection)
+    find = load_aside.find
+
+    def busy(*arguments: Any) -> Any:
+        found = find(*arguments)
+        # Somebody makes a trigger just now: no server moves a table with one into another schema.
+        query(connection, "CREATE TRIGGER shop.late BEFORE INSERT ON shop.extra FOR EACH ROW SET NEW.c = 1")
+        return found
+
+    monkeypatch.setattr(load_aside, "find", busy)
+    with pytest.raises(StepError, match=r"What had been moved aside is back where it was"):
+        restore(only=["shop"], replace=True)
+    query(connection, "DROP TRIGGER shop.late")
+    assert everything(connection) == before
+    assert not [name for name in names(connection, "SHOW DATABASES") if "__before_" in name]
