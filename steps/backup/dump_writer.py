@@ -80,9 +80,12 @@ class Writer:
         try:
             for block in blocks:
                 if stream.length >= bytes_per_chunk:
-                    stream.finish(Chunk(base, number, False))
-                    number, rows = number + 1, rows + stream.rows
-                    stream = following(False)
+                    rest = stream.end_row(block)
+                    if stream.whole:
+                        stream.finish(Chunk(base, number, False))
+                        number, rows = number + 1, rows + stream.rows
+                        stream = following(False)
+                    block = rest
                 stream.write(block)
             if stream.upload.begun:
                 stream.finish(Chunk(base, number, False))
@@ -146,10 +149,23 @@ class _Stream:
         self.writer, self.keys = writer, keys
         self.upload = writer.upload(chunk.file)
         self.length = self.rows = 0
+        self.whole = True
         self._sha256 = hashlib.sha256()
         self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
 
+    def end_row(self, block: Block) -> Block:
+        """Write what of a block belongs to a row that is begun, and return the rest; `whole` tells if the row ended."""
+        if self.whole or not block.rows:
+            return block
+        # A line feed of a value is escaped as another character, so the first one ends the row.
+        end = bytes(block.data).index(b"\n") + 1
+        self.write(Block(block.data[:end], 1))
+        return Block(block.data[end:], block.rows - 1)
+
     def write(self, block: Block) -> None:
+        if not len(block.data):
+            return
+        self.whole = block.data[-1] == ord("\n")
         self.upload.write(self._compressor.compress(block.data))
         self._sha256.update(block.data)
         self.length += len(block.data)

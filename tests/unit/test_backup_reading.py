@@ -327,6 +327,24 @@ def test_a_server_that_dies_leaves_no_backup(slow: Any, server: Server, bucket: 
     assert set(bucket.keys("backups/")) == before
 
 
+def test_a_row_that_is_longer_than_a_block_stays_in_one_chunk(server: Server, bucket: Bucket, connection: Any) -> None:
+    query(connection, "CREATE SCHEMA uncut")
+    query(connection, "CREATE TABLE uncut.texts (k DOUBLE PRIMARY KEY, v LONGTEXT)")
+    for number in range(60):
+        size = 1_300_000 if number % 20 == 5 else 70_000
+        query(connection, "INSERT INTO uncut.texts VALUES (%s, REPEAT(%s, %s))", [number / 3, "v", size])
+    made = backed_up(bucket, "uncut", bytes_per_chunk=600_000)
+    chunks = lines(bucket, made, "uncut@texts")
+    rows = [line for chunk in chunks for line in chunk]
+    assert len(chunks) > 5 and len(rows) == 60
+    assert all(line.endswith(b"v\n") and line.count(b"\t") == 1 for line in rows)
+    names = made.chunks("uncut@texts")
+    assert [made.files[name].rows for name in names] == [len(chunk) for chunk in chunks]
+    for name in names:
+        again = b"".join(reread(connection, "uncut", "texts", made.files[name]))
+        assert hashlib.sha256(again).hexdigest() == made.files[name].data_sha256
+
+
 def test_chunk_names_of_these_tables_are_whole(keyed: Manifest) -> None:
     bases = {chunk.base for name in keyed.files if (chunk := layout.chunk_of(name))}
     for base in bases:
