@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drill-report": ("steps.drill.report:drill_report", "Judge a drill and write its report."),
     "drill-undo": ("steps.drill.undo:drill_undo", "Put back what a drill changed."),
     "drill-verify": ("steps.drill.verify:drill_verify", "Look for every acknowledged write on every member."),
+    "find-backup": ("steps.backup.find_backup:find_backup", "Find the backup that is to be restored."),
     "load-sample-data": ("steps.mysql.load_sample_data:load_sample_data", "Fill a cluster with sample rows."),
     "prune-backups": ("steps.backup.prune:prune_backups", "Remove the backups of a cluster that no rule keeps."),
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),

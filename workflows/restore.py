@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hera.workflows import Steps, WorkflowTemplate
 
+from steps.backup.find_backup import find_backup
 from steps.backup.restore import restore
 from steps.mysql.deploy_cluster import deploy_cluster
 from workflows.pack import call, container, runbook, workflow_parameters
@@ -21,19 +22,23 @@ what is there already is a reason to refuse, or with `replace` is moved aside fi
 Also reads dumps that MySQL Shell or a MySQLBackup of Oracle's operator wrote into a folder below `backups/`.
 """
 
+CREATE = "{{workflow.parameters.create}} == true"
+
 
 def build() -> WorkflowTemplate:
-    """Return the template: deploy-cluster where it is asked for, then restore."""
+    """Return the template: where it is asked for, a look at the backup and deploy-cluster; then restore."""
     with runbook(
         "restore",
         title="Restore a backup",
         description=DESCRIPTION,
         parameters=workflow_parameters([restore, deploy_cluster]),
     ) as template:
+        finding = container(find_backup, s3=True, backup_key=True)
         deploying = container(deploy_cluster)
         restoring = container(restore, s3=True, backup_key=True)
         restoring.name = "restore-backup"
         with Steps(name="restore"):
-            call(deploy_cluster, deploying, when="{{workflow.parameters.create}} == true")
+            call(find_backup, finding, when=CREATE)
+            call(deploy_cluster, deploying, when=CREATE)
             call(restore, restoring)
     return template

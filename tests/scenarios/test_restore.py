@@ -38,6 +38,9 @@ def test_a_new_cluster_and_a_table_of_the_live_one_are_as_they_were(platform: Pl
     assert ask(platform, demo, f"SELECT COUNT(*) > 0 FROM {done.outputs['aside']}.titles") == [(1,)]
     ask(platform, demo, f"DROP SCHEMA {done.outputs['aside']}")
 
+    nothing = platform.run("restore", cluster="again", backup="demo-20000101-000000", **options)
+    assert nothing.phase == "Failed" and "demo-20000101-000000" in platform.logs(nothing)
+    assert platform.kube.find("innodbclusters", "again") is None, "no cluster is made for a backup that is not there"
     made = platform.succeeds("restore", cluster="again", backup="latest", **{"from-cluster": demo}, **options)
     assert (made.outputs["backup"], made.outputs["change"]) == (backup, "created")
     assert made.outputs["gtids-taken"] == "taken-over"

@@ -44,6 +44,7 @@ def test_a_webhook_never_replaces_anything_nor_sets_server_options() -> None:
 def test_a_cluster_is_deployed_only_where_that_is_asked_for() -> None:
     steps = next(each for each in built()["spec"]["templates"] if each["name"] == "restore")["steps"]
     assert [(one["template"], one.get("when")) for group in steps for one in group] == [
+        ("find-backup", "{{workflow.parameters.create}} == true"),
         ("deploy-cluster", "{{workflow.parameters.create}} == true"),
         ("restore-backup", None),
     ]
