@@ -12,6 +12,7 @@ import click
 from steps.backup import operator_run
 from steps.backup.budget import budget
 from steps.backup.dump_catalog import Selection, enabled_events
+from steps.backup.dump_rows import SESSION_SQL
 from steps.backup.dump_run import Order, write_backup
 from steps.backup.dump_snapshot import snapshot
 from steps.backup.encryption import Keyring
@@ -178,6 +179,7 @@ def back_up(
         raise Temporary(f"{topology.cluster} has no primary: {topology.summary()}. Run check-cluster.")
     started = time.monotonic()
     with session(topology.primary.address, SERVER_PORT, credentials, what="the primary") as connection:
+        query(connection, SESSION_SQL)
         queues = {str(row[0]): int(row[1] or 0) + int(row[2] or 0) for row in query(connection, QUEUES_SQL)}
         events = enabled_events(connection)
     source = choose(topology, queues, server)

@@ -345,6 +345,36 @@ def test_a_row_that_is_longer_than_a_block_stays_in_one_chunk(server: Server, bu
         assert hashlib.sha256(again).hexdigest() == made.files[name].data_sha256
 
 
+def test_what_limits_the_clients_of_a_server_leaves_nothing_out(
+    server: Server, bucket: Bucket, connection: Any
+) -> None:
+    query(connection, "CREATE SCHEMA bounded")
+    query(connection, "SET SESSION sql_generate_invisible_primary_key = ON")
+    query(connection, "CREATE TABLE bounded.hidden (v INT)")
+    query(connection, "CREATE TABLE bounded.`order by` (k INT PRIMARY KEY, l INT, m INT)")
+    for number in range(9):
+        query(connection, "INSERT INTO bounded.hidden VALUES (%s)", [number])
+        query(connection, "INSERT INTO bounded.`order by` (k) VALUES (%s)", [number])
+        query(connection, f"CREATE EVENT bounded.e{number} ON SCHEDULE EVERY 1 YEAR DO SELECT 1")
+    changed = (
+        "sql_select_limit = 2",
+        "sql_quote_show_create = OFF",
+        "show_gipk_in_create_table_and_information_schema = OFF",
+    )
+    for each in changed:
+        query(connection, f"SET GLOBAL {each}")
+    try:
+        made = backed_up(bucket, "bounded")
+    finally:
+        for each in changed:
+            query(connection, f"SET GLOBAL {each.split()[0]} = DEFAULT")
+    assert made.tables == {"bounded": {"hidden": 9, "order by": 9}}
+    text = {name: bucket.get(prefix(made.name) + name).decode() for name in made.files if name.endswith(".sql")}
+    assert "`order by`" in text["bounded@order%20by.sql"] and "`m`" in text["bounded@order%20by.sql"]
+    assert "my_row_id" in text["bounded@hidden.sql"] and not made.keyless
+    assert text["bounded.sql"].count(" ENABLE ") == 9
+
+
 def test_chunk_names_of_these_tables_are_whole(keyed: Manifest) -> None:
     bases = {chunk.base for name in keyed.files if (chunk := layout.chunk_of(name))}
     for base in bases:
