@@ -17,7 +17,7 @@ from hera.workflows import WorkflowTemplate
 import workflows
 from steps.backup.retention import Rules
 from steps.cli import template_options
-from steps.parameters import Parameter
+from steps.parameters import OBJECT_NAME, Parameter, Text
 
 INTERNAL_LABEL = "tiphys.dev/internal"
 """Label (value "true") of a WorkflowTemplate that nothing outside may start."""
@@ -26,6 +26,8 @@ TARGETS = ("cluster", "namespace", "backup")
 """What an event must name itself, though a template may have a default for people: one that does not runs nothing."""
 
 WITHHELD: dict[str, frozenset[str]] = {
+    # A backup of one empty schema is the newest one, too: it would be what `latest` restores and what prune keeps.
+    "backup": frozenset({"include", "exclude"}),
     # Any server option at all: files that mysqld writes anywhere, logins without a password. And who may break a
     # cluster without being asked is not for those to say who may ask for it to be broken; nor whether it has backups.
     "deploy-cluster": frozenset({"mycnf", "environment", "drills", "backups"}),
@@ -39,6 +41,12 @@ WITHHELD: dict[str, frozenset[str]] = {
     "scale-cluster": frozenset({"allow-outage"}),
 }
 """Parameters that no webhook may set, by template: they keep their defaults there. A person may set them."""
+
+NARROWED: dict[str, dict[str, Text]] = {
+    # A dump's SQL runs as root, and s3://BUCKET/ may be anybody's bucket: whoever holds the token would be root.
+    "restore": {"backup": Text("a backup's own name", OBJECT_NAME.alphabet, 63, OBJECT_NAME.first, OBJECT_NAME.last)},
+}
+"""Parameters that a webhook may set to less than a person may, by template."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ def runbook_of(template: dict[str, Any]) -> Runbook:
     """Return what may be sent to a WorkflowTemplate, given as its manifest."""
     options = template_options(template)
     withheld = WITHHELD.get(template["metadata"]["name"], frozenset())
+    narrowed = NARROWED.get(template["metadata"]["name"], {})
     parameters = []
     for argument in template["spec"].get("arguments", {}).get("parameters") or []:
         if argument["name"] in withheld:
@@ -79,6 +88,7 @@ def runbook_of(template: dict[str, Any]) -> Runbook:
         name, enum = argument["name"], tuple(argument.get("enum") or ())
         known = options.get(name) or Parameter(name, "", None, enum, "enum" if enum else "text")
         kind = known.kind if known.kind != "text" or not enum else "enum"
+        known = dataclasses.replace(known, text=narrowed.get(name, known.text))
         default = None if name in TARGETS else argument.get("value")
         parameters.append(dataclasses.replace(known, default=default, enum=enum or known.enum, kind=kind))
     return Runbook(template["metadata"]["name"], tuple(parameters))

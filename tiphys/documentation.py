@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from eventsources.triggerable import WITHHELD
+from eventsources.triggerable import NARROWED, WITHHELD
 
 PAGE = "../../docs/runbooks.md"
 """Where the page is, seen from the folder of the rendered manifests."""
@@ -47,8 +47,11 @@ def _template(manifest: dict[str, Any]) -> str:
     if parameters := spec.get("arguments", {}).get("parameters", []):
         lines += ["| parameter | default | meaning |", "| --- | --- | --- |"]
         withheld = WITHHELD.get(manifest["metadata"]["name"], frozenset())
+        narrowed = NARROWED.get(manifest["metadata"]["name"], {})
         for p in parameters:
             where = " Not by webhook." if p["name"] in withheld else ""
+            if p["name"] in narrowed:
+                where = f" By webhook only {narrowed[p['name']].name}."
             lines.append(f"| `{p['name']}` | {_default(p)} | {_meaning(p)}{where} |")
         lines.append("")
     outputs = [p for t in spec["templates"] for p in t.get("outputs", {}).get("parameters", []) if "globalName" in p]

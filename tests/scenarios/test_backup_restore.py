@@ -111,7 +111,7 @@ def finished_backups(bucket: Bucket) -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def moment(platform: Platform, demo: str) -> Iterator[dict[str, Any]]:
-    """The cluster with rows and objects, backed up through its webhook, and then changed: what it was at the moment."""
+    """The cluster with rows and objects, backed up, and then changed: what it was at the moment."""
     ask(platform, demo, f"DROP SCHEMA IF EXISTS {SCHEMA}", "DROP USER IF EXISTS clerk")  # of a first try
     platform.succeeds("load-sample-data", cluster=demo, schema=SCHEMA, rows=ROWS)
     ask(platform, demo, *MADE)
@@ -120,10 +120,7 @@ def moment(platform: Platform, demo: str) -> Iterator[dict[str, Any]]:
     counts = ask(platform, demo, *(f"SELECT COUNT(*) FROM {SCHEMA}.`{name}`" for name, _ in tables))
     rows = sum(count for ((count,),) in counts)
     sums, *objects = ask(platform, demo, SUMS, *OBJECTS)
-    made = platform.tiphys("trigger", "backup", "-p", f"cluster={demo}", "-p", f"include={SCHEMA}", "-o", "name")
-    name = made.stdout.strip().splitlines()[-1].rpartition("/")[2]
-    done = ended(platform, name)
-    assert done.phase == "Succeeded", platform.logs(done)
+    done = platform.succeeds("backup", cluster=demo, include=SCHEMA)
     assert int(done.outputs["rows"]) == rows
     ask(
         platform,

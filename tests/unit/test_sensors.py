@@ -11,7 +11,7 @@ import pytest
 from gateway_help import DRILL, template
 
 from eventsources.runbooks import build as build_event_source
-from eventsources.triggerable import WITHHELD, Runbook, runbook_of, triggerable
+from eventsources.triggerable import NARROWED, WITHHELD, Runbook, runbook_of, triggerable
 from sensors.lua import lua_class, script
 from sensors.runbooks import build as build_sensor
 from sensors.runbooks import sensor
@@ -179,6 +179,21 @@ def test_what_sets_a_guard_aside_cannot_be_sent() -> None:
         for parameter in withheld:
             said = reason(runbooks[name], {**good_body(runbooks[name]), parameter: "x"})
             assert f"unknown parameter '{parameter}'" in said
+
+
+@pytest.mark.parametrize("place", ["s3://anybodys-bucket/dump/", "mysqlbackup/demo-1", "s3://x", "a/b"])
+def test_a_webhook_restores_backups_of_ours_and_no_dump_of_anybodys(place: str) -> None:
+    restore = next(runbook for runbook in triggerable() if runbook.name == "restore")
+    assert "'backup'" in reason(restore, {"cluster": "demo", "backup": place})
+    for name in ("latest", "demo-20261121-020000"):
+        assert started(restore, {"cluster": "demo", "backup": name})
+
+
+def test_every_narrowed_parameter_is_one_of_its_template() -> None:
+    runbooks = {runbook.name: runbook for runbook in triggerable()}
+    for name, narrowed in NARROWED.items():
+        known = {parameter.name: parameter for parameter in runbooks[name].parameters}
+        assert all(known[parameter].text is text for parameter, text in narrowed.items())
 
 
 def test_every_withheld_parameter_is_one_of_its_template_and_has_a_default() -> None:
