@@ -19,6 +19,8 @@ PIECE = 64 * 1024
 """Bytes that are taken off the socket at once; TLS gives 16 KiB."""
 BLOCK = 512 * 1024
 """A block of lines is handed on when it has this many bytes."""
+MOST = 3
+"""Bytes that one byte of a packet becomes at most: a NULL is one, and a backslash, an N and a tab are written."""
 SLACK = 64
 
 ESCAPED, PLAIN, BASE64 = 0, 1, 2
@@ -63,7 +65,7 @@ class Lines:
         lua, make = _lua()
         self._feed, self._text = make(lua.table_from(list(kinds)))
         # The slack lets the code copy eight bytes at a time beyond a field's end.
-        self._in, self._out = bytearray(PIECE + SLACK), bytearray(BLOCK + 2 * PIECE + SLACK)
+        self._in, self._out = bytearray(PIECE + SLACK), bytearray(BLOCK + MOST * PIECE + SLACK)
         self._from, self._to = (ctypes.addressof(ctypes.c_char.from_buffer(buffer)) for buffer in (self._in, self._out))
         self._kept = 0
         self.length = self.rows = self.ended = 0

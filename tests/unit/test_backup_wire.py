@@ -148,3 +148,21 @@ def test_what_are_no_rows_is_an_error_and_never_a_line(stream: bytes, cut: int) 
     stream += b"\x01\x00\x00\x09\x00" * 20
     with pytest.raises(StepError, match="rows cannot be read"):
         lines_of(stream, [PLAIN, ESCAPED], iter(lambda: cut, None))
+
+
+@pytest.mark.parametrize(("value", "kind"), [(None, PLAIN), (b"\xff", BASE64), (b"\t", ESCAPED)])
+def test_the_shortest_fields_have_room_when_they_become_longer(value: Value, kind: int) -> None:
+    columns = 200
+    stream = wire([[value] * columns] * 20_000)
+    lines, place = Lines([kind] * columns), 0
+    before = 16 * 1024
+    while not lines.ended:
+        # A connection without TLS gives as much as there is room for; first so little that a block is almost full.
+        count = min(len(lines.room), len(stream) - place, before)
+        lines.room[:count] = stream[place : place + count]
+        place += count
+        lines.took(count)
+        assert lines.length <= len(lines._out) - wire_rows.SLACK
+        before = wire_rows.PIECE if wire_rows.BLOCK - lines.length < 40_000 else 8 * 1024
+        if lines.length >= wire_rows.BLOCK:
+            lines.block()
