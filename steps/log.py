@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ SLOWEST = 30.0
 """Seconds between two reports at most."""
 
 _state = {"step": "", "bar": ""}
+_one_at_a_time = threading.RLock()
 
 
 def set_step(name: str) -> None:
@@ -42,7 +44,11 @@ def log(event: str, **fields: Any) -> None:
         "step": _state["step"],
         **fields,
     }
-    print(json.dumps(line, default=str), file=sys.stderr, flush=True)
+    text = json.dumps(line, default=str) + "\n"
+    with _one_at_a_time:
+        # print() would write the line and its end by two calls, between which another thread may write.
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 class Progress:
