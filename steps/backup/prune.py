@@ -18,8 +18,9 @@ import click
 
 from steps.backup.catalogue import ASKED, NAME, VERIFICATIONS, Backup, Catalogue, Unfinished, head_of, read_catalogue
 from steps.backup.inventory import LostUpload, abort, clock, delete_all, stored, uploads
-from steps.backup.layout import DONE, FOLDER, INSTANCE, prefix
+from steps.backup.layout import DONE, FOLDER, INSTANCE, BadLayout, prefix
 from steps.backup.manifest import FILE as MANIFEST
+from steps.backup.manifest import Manifest
 from steps.backup.objects import Bucket, NoObject
 from steps.backup.readers import readers
 from steps.backup.retention import Candidate, Decision, Rules, decide
@@ -270,6 +271,16 @@ def _read_now(bucket: Bucket, name: str) -> bool:
     return bool(alive)
 
 
+def _is_whole(bucket: Bucket, name: str, content: bytes) -> bool:
+    """Whether a backup lacks nothing but its tiphys.json: a reader who came late must not bring half of one back."""
+    there = bucket.keys(prefix(name))
+    try:
+        files = Manifest.parse(content).files
+    except BadLayout:
+        return False
+    return all(there.get(prefix(name) + file) == each.size for file, each in files.items())
+
+
 def finish_removals(bucket: Bucket, cluster: str, namespace: str, dry_run: bool) -> None:
     """End the removals that an earlier run began and did not end."""
     for note in bucket.keys(f"{REMOVING}/"):
@@ -282,7 +293,7 @@ def finish_removals(bucket: Bucket, cluster: str, namespace: str, dry_run: bool)
             log("would end the removal", backup=name)
         elif prefix(name) + MANIFEST in bucket.keys(prefix(name) + MANIFEST):
             bucket.delete(note)  # it broke off before anything was removed
-        elif _read_now(bucket, name):
+        elif _is_whole(bucket, name, content) and _read_now(bucket, name):
             bucket.put(prefix(name) + MANIFEST, content)
             bucket.delete(note)
         else:

@@ -269,6 +269,19 @@ def test_a_removal_that_breaks_off_anywhere_leaves_a_whole_backup_or_none(bucket
     assert step >= 7 and bucket.keys(f"backups/{name}/") == {}
 
 
+def test_what_is_half_removed_never_looks_whole_again_though_somebody_tries_to_read_it(bucket: Bucket) -> None:
+    put(bucket, 0)
+    name = put(bucket, 1)
+    content = bucket.get(f"backups/{name}/tiphys.json")
+    bucket.put(f"removing/{name}", content)
+    for gone in ("tiphys.json", "@.done.json", "@.json", "shop.sql"):
+        bucket.delete(f"backups/{name}/{gone}")
+    bucket.put(f"readers/{name}/late.1-ab", b"{}")
+    finish_removals(bucket, "demo", "tiphys", dry_run=False)
+    assert name not in {one.name for one in read_catalogue(bucket).backups}
+    assert bucket.keys(f"backups/{name}/") == {} == bucket.keys("removing/")
+
+
 class Killed(BaseException):
     """Ends a removal as a kill does: nothing of it may catch this."""
 
