@@ -20,7 +20,7 @@ from steps.backup.dump_writer import Writer
 from steps.backup.encryption import Cipher, Keyring
 from steps.backup.layout import BaseNames
 from steps.backup.manifest import Manifest
-from steps.backup.objects import Bucket
+from steps.backup.objects import AlreadyThere, Bucket
 from steps.backup.pace import Pace
 from steps.errors import Temporary
 from steps.log import log, progress
@@ -67,9 +67,13 @@ def write_backup(bucket: Bucket, moment: Snapshot, order: Order) -> Manifest:
         StepError: a row or a definition cannot be read.
     """
     prefix = layout.prefix(order.name)
+    taken = f"There is a backup {order.name} already, begun in this very second: try again."
     if bucket.keys(prefix):
-        raise Temporary(f"There is a backup {order.name} already, begun in this very second: try again.")
-    return write_dump(bucket, prefix, moment, order, sealed=True)
+        raise Temporary(taken)
+    try:
+        return write_dump(bucket, prefix, moment, order, sealed=True)
+    except AlreadyThere as error:
+        raise Temporary(f"{taken} {error}") from error
 
 
 def write_dump(bucket: Bucket, prefix: str, moment: Snapshot, order: Order, *, sealed: bool = False) -> Manifest:
@@ -93,6 +97,9 @@ def write_dump(bucket: Bucket, prefix: str, moment: Snapshot, order: Order, *, s
         cipher = Cipher.new(order.keyring, order.name) if sealed and order.keyring else None
         writer = Writer(bucket, prefix, bar.advance, cipher)
         try:
+            if sealed:
+                # A cluster of another namespace may have the same name, and its backup the same second.
+                writer.claim(layout.INSTANCE_SQL)
             _write_all(writer, moment, order, catalog, names, bytes_per_chunk)
             moment.check()
             manifest = _manifest(writer, moment, order, catalog, names)
@@ -303,6 +310,8 @@ def _manifest(writer: Writer, moment: Snapshot, order: Order, catalog: list[Sche
         files=dict(writer.files),
         encryption=writer.cipher.description if writer.cipher else None,
         program=f"tiphys {version('tiphys')}",
+        include=order.selection.include,
+        exclude=order.selection.exclude,
     )
     for base in owner:
         made.chunks(base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -50,6 +51,16 @@ class Writer:
         if self.cipher:
             content = self.cipher.seal(name, content)
         self.bucket.put(self.prefix + name, content)
+        self._remember(name, File(len(content), hashlib.sha256(content).hexdigest()))
+
+    def claim(self, name: str) -> None:
+        """Make sure that nobody else writes this backup: make a file that must not be there, to be written later.
+
+        Raises:
+            AlreadyThere: somebody else has made it; nothing of theirs was touched.
+        """
+        content = f"-- {secrets.token_hex(16)}\n".encode()
+        self.bucket.put_new(self.prefix + name, content)
         self._remember(name, File(len(content), hashlib.sha256(content).hexdigest()))
 
     def chunk(self, chunk: Chunk, blocks: Iterable[Block], keys: Keys | None = None) -> None:

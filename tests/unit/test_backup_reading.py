@@ -375,6 +375,50 @@ def test_what_limits_the_clients_of_a_server_leaves_nothing_out(
     assert text["bounded.sql"].count(" ENABLE ") == 9
 
 
+class _Meeting(Bucket):
+    """Two backups of one name, neither of which has written anything when the other looks."""
+
+    def __init__(self, bucket: Bucket, both: threading.Barrier) -> None:
+        super().__init__(bucket.client, bucket.name)
+        self.both, self.met = both, False
+
+    def keys(self, prefix: str) -> dict[str, int]:
+        found = super().keys(prefix)
+        if not self.met:
+            self.met = True
+            self.both.wait(60)
+        return found
+
+
+def test_two_clusters_of_one_name_never_share_a_backup(keyed: Manifest, bucket: Bucket) -> None:
+    both = threading.Barrier(2)
+    moment = time.time()
+    time.sleep(1 - moment % 1)  # the name has the second
+    ended: dict[str, Any] = {}
+
+    def back_up_in(namespace: str) -> None:
+        selection = Selection(("keyed",), exclude_users=("*",))
+        try:
+            ended[namespace], _ = back_up(
+                alone(ADDRESS), ROOT, _Meeting(bucket, both), namespace, selection, parallel=1
+            )
+        except StepError as error:
+            ended[namespace] = error
+
+    threads = [threading.Thread(target=back_up_in, args=(name,)) for name in ("red", "blue")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (made,) = (each for each in ended.values() if isinstance(each, Manifest))
+    (refused,) = (each for each in ended.values() if isinstance(each, StepError))
+    assert isinstance(refused, Temporary) and made.name in str(refused)
+    there = bucket.keys(prefix(made.name))
+    assert {prefix(made.name) + name: file.size for name, file in made.files.items()}.items() <= there.items()
+    for name, file in made.files.items():
+        assert hashlib.sha256(bucket.get(prefix(made.name) + name)).hexdigest() == file.sha256
+
+
 def test_chunk_names_of_these_tables_are_whole(keyed: Manifest) -> None:
     bases = {chunk.base for name in keyed.files if (chunk := layout.chunk_of(name))}
     for base in bases:
