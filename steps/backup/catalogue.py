@@ -5,7 +5,6 @@ Reads the head of each ``tiphys.json`` only, several at a time: a whole one of a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steps.backup.inventory import AT_ONCE, LostUpload, clock, stored, uploads
+from steps.backup.json_head import head_of
 from steps.backup.layout import DONE, FOLDER, INSTANCE, BadLayout, loads, prefix
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import FORMAT
@@ -79,6 +79,8 @@ class Backup:
         server_version: of the source.
         gtid_executed: the transactions that it holds.
         verification: the last one, None where there was none.
+        include: patterns of what was wanted only; empty for everything.
+        exclude: patterns of what was left out.
     """
 
     name: str
@@ -93,6 +95,14 @@ class Backup:
     server_version: str
     gtid_executed: str
     verification: Verification | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def selection(self) -> str:
+        """What of the cluster it holds, in the words that it was asked for with; empty for all."""
+        parts = {"include": self.include, "exclude": self.exclude}
+        return " ".join(f"{name}={','.join(sorted(found))}" for name, found in parts.items() if found)
 
     @property
     def verdict(self) -> str:
@@ -144,6 +154,11 @@ class Catalogue:
         """Return the finished backups of one cluster, the newest moment first."""
         return [one for one in self.backups if (one.cluster, one.namespace) == (cluster, namespace)]
 
+    def latest(self, cluster: str, namespace: str) -> list[Backup]:
+        """Return those of one cluster that `latest` may mean: no copy of a table or two, where there are others."""
+        made = self.of(cluster, namespace)
+        return [one for one in made if not one.include] or made
+
 
 def read_catalogue(bucket: Bucket, *, leftovers: bool = True) -> Catalogue:
     """Read what the bucket holds.
@@ -180,37 +195,6 @@ def read_catalogue(bucket: Bucket, *, leftovers: bool = True) -> Catalogue:
 def finished(bucket: Bucket) -> list[Backup]:
     """Return the finished backups, the newest moment first."""
     return read_catalogue(bucket, leftovers=False).backups
-
-
-def head_of(content: bytes) -> dict[str, Any]:
-    """Return the leading fields of a JSON object whose text may be cut off anywhere."""
-    text, decoder, found = content.decode(errors="ignore"), json.JSONDecoder(), dict[str, Any]()
-    at = _skip(text, 0)
-    if text[at : at + 1] != "{":
-        return {}
-    separator = "{"
-    try:
-        while text[at] == separator:
-            key, at = decoder.raw_decode(text, _skip(text, at + 1))
-            at = _skip(text, at)
-            if text[at] != ":":
-                break
-            value, end = decoder.raw_decode(text, _skip(text, at + 1))
-            at = _skip(text, end)
-            # A number that ends where the text does may go on behind it.
-            if text[at] not in ",}":
-                break
-            found[str(key)] = value
-            separator = ","
-    except (ValueError, IndexError):
-        pass
-    return found
-
-
-def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n":
-        at += 1
-    return at
 
 
 _NEEDED = ("format", "name", "cluster", "namespace", "serverVersion", "gtidExecuted", "begin", "end", "rows", "bytes")
@@ -278,6 +262,8 @@ def backup_of(name: str, document: Mapping[str, Any], verification: Verification
             server_version=str(document["serverVersion"]),
             gtid_executed=str(document["gtidExecuted"]),
             verification=verification,
+            include=tuple(str(each) for each in document.get("include") or ()),
+            exclude=tuple(str(each) for each in document.get("exclude") or ()),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadLayout(f"{MANIFEST} is damaged: {type(error).__name__} {error}") from error
@@ -367,7 +353,8 @@ def _is_ours(bucket: Bucket, name: str, keys: Sequence[str]) -> bool:
 def find(bucket: Bucket, backup: str, cluster: str, namespace: str) -> S3Source:
     """Return the source of a backup by its name, or of a cluster's newest one for ``latest``.
 
-    The newest is that of the newest moment, of the same cluster in the same namespace.
+    The newest is that of the newest moment, of the same cluster in the same namespace; one that was told to `include`
+    a part only, where all were.
 
     Raises:
         BadParameters: there is none of this name.
@@ -377,7 +364,7 @@ def find(bucket: Bucket, backup: str, cluster: str, namespace: str) -> S3Source:
         catalogue = read_catalogue(bucket, leftovers=False)
         for name, why in catalogue.unreadable.items():
             log("backup-not-read", backup=name, why=why)
-        if made := catalogue.of(cluster, namespace):
+        if made := catalogue.latest(cluster, namespace):
             return S3Source(bucket, prefix(made[0].name))
         raise StepError(
             f"s3://{bucket.name}/{FOLDER}/ holds no finished backup of {namespace}/{cluster}. Name a backup of another "

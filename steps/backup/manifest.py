@@ -54,6 +54,8 @@ class Manifest:
         method: "tiphys", or "operator" where the operator's MySQL Shell wrote the dump; rows may then be unknown.
         encryption: how the files are encrypted, None where they are not.
         program: name and version of what wrote this file.
+        include: patterns of what was wanted only; empty for everything.
+        exclude: patterns of what was left out.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Manifest:
     method: str = "tiphys"
     encryption: dict[str, Any] | None = None
     program: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -111,6 +115,8 @@ class Manifest:
                 "end": self.end,
                 "rows": self.rows,
                 "bytes": self.size,
+                "include": list(self.include),
+                "exclude": list(self.exclude),
                 "tables": self.tables,
                 "keyless": self.keyless,
                 "method": self.method,
@@ -156,6 +162,8 @@ class Manifest:
                 method=str(document.get("method") or "tiphys"),
                 encryption=document.get("encryption"),
                 program=str(document.get("program") or ""),
+                include=tuple(str(each) for each in document.get("include") or ()),
+                exclude=tuple(str(each) for each in document.get("exclude") or ()),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadLayout(f"{FILE} is damaged: {type(error).__name__} {error}. Take another backup.") from error

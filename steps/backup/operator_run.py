@@ -58,6 +58,8 @@ class Wanted:
         options: of the dump (`operator_object.dump_options`).
         administrator: the cluster's own account, left out of the dump.
         workflow: that asks; may be empty.
+        include: what `options` were made of.
+        exclude: likewise.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Wanted:
     options: dict[str, Any]
     administrator: str
     workflow: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def ask(
@@ -104,7 +108,8 @@ def ask(
         return member.id if member else ""
 
     name = f"{topology.cluster}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    wanted = Wanted(name, topology.cluster, options, credentials.user, environment.get("TIPHYS_WORKFLOW", ""))
+    workflow = environment.get("TIPHYS_WORKFLOW", "")
+    wanted = Wanted(name, topology.cluster, options, credentials.user, workflow, tuple(include), tuple(exclude))
     made, seconds = back_up(kube, bucket, settings, wanted, uuid_of=uuid_of, events=events, parallel=parallel)
     if made.keyless:
         log("tables without a key", tables=made.keyless, meaning="a group refuses their rows when they are restored")
@@ -149,7 +154,8 @@ def back_up(
         made = _sealed(bucket, name)
         if made is None:
             pod = seen.pod
-            origin = Origin(wanted.cluster, kube.namespace, pod, uuid_of(pod) if pod else "", events or {})
+            server = uuid_of(pod) if pod else ""
+            origin = Origin(wanted.cluster, kube.namespace, pod, server, events or {}, wanted.include, wanted.exclude)
             made = operator_seal.seal(bucket, name, origin, parallel=parallel)
     except TimedOut:
         _stop(kube, name, patience or Patience())

@@ -38,6 +38,8 @@ class Origin:
         pod: that was read; may be empty.
         server: its UUID; may be empty.
         events: status on the primary of each event (schema, name), such as ENABLED.
+        include: schemas that were wanted only; empty for everything.
+        exclude: what was left out.
     """
 
     cluster: str
@@ -45,6 +47,8 @@ class Origin:
     pod: str = ""
     server: str = ""
     events: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def seal(bucket: Bucket, name: str, origin: Origin, *, parallel: int = 4) -> Manifest:
@@ -94,6 +98,8 @@ def seal(bucket: Bucket, name: str, origin: Origin, *, parallel: int = 4) -> Man
         files=files,
         method="operator",
         program=f"tiphys {version('tiphys')}",
+        include=origin.include,
+        exclude=origin.exclude,
     )
     bucket.put(layout.prefix(name) + FILE, made.dump())
     log("dump read back", backup=name, files=len(files), bytes=made.size, rows=made.rows)

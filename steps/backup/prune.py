@@ -16,8 +16,9 @@ from typing import Any
 
 import click
 
-from steps.backup.catalogue import ASKED, NAME, VERIFICATIONS, Backup, Catalogue, Unfinished, head_of, read_catalogue
+from steps.backup.catalogue import ASKED, NAME, VERIFICATIONS, Backup, Catalogue, Unfinished, read_catalogue
 from steps.backup.inventory import LostUpload, abort, clock, delete_all, stored, uploads
+from steps.backup.json_head import head_of
 from steps.backup.layout import DONE, FOLDER, INSTANCE, BadLayout, prefix
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.manifest import Manifest
@@ -187,7 +188,7 @@ def make_plan(bucket: Bucket, catalogue: Catalogue, cluster: str, namespace: str
 
 
 def _candidate(one: Backup, read: dict[str, list[str]]) -> Candidate:
-    return Candidate(one.name, one.begin, one.verdict, one.name in read)
+    return Candidate(one.name, one.begin, one.verdict, one.name in read, one.selection)
 
 
 def _cluster_of(name: str) -> str:

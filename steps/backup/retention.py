@@ -7,7 +7,7 @@ the newest, the newest that was verified with PASS, the newest that no verificat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
@@ -74,12 +74,14 @@ class Candidate:
         moment: that it holds, with a zone.
         verdict: of its last verification; empty where there was none.
         read: whether somebody reads it now.
+        selection: what of the cluster it holds; empty for all.
     """
 
     name: str
     moment: datetime
     verdict: str = ""
     read: bool = False
+    selection: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,26 @@ class Decision:
 def decide(candidates: Sequence[Candidate], rules: Rules, now: datetime) -> list[Decision]:
     """Decide about every backup of one cluster, the newest first.
 
+    A copy of one table takes no copy of everything's place: the rules are applied to those of each selection alone.
+    """
+    ordered = _ordered(candidates)
+    alike: dict[str, list[Candidate]] = {}
+    for one in ordered:
+        alike.setdefault(one.selection, []).append(one)
+    made = {decision.name: decision for group in alike.values() for decision in _decide(group, rules, now)}
+    return [made[one.name] for one in ordered]
+
+
+def _ordered(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda one: (one.moment, one.name), reverse=True)
+
+
+def _decide(ordered: Sequence[Candidate], rules: Rules, now: datetime) -> list[Decision]:
+    """Decide about backups that hold the same, the newest first.
+
     A backup whose last verification failed takes no other's place: the rules are applied to all, and again to those
     that did not fail, and what either keeps is kept.
     """
-    ordered = sorted(candidates, key=lambda one: (one.moment, one.name), reverse=True)
     safe = _never_removed(ordered)
     kept = _kept(ordered, rules)
     for name, reasons in _kept([one for one in ordered if one.verdict != "FAIL"], rules).items():

@@ -211,7 +211,7 @@ def _too_old(kube: Kube, clusters: Sequence[Object], template: str, limit: timed
         name, namespace = str(cluster["metadata"]["name"]), str(cluster["metadata"]["namespace"])
         before = kube.all("workflows", f"{CLUSTER_LABEL}={name},{TEMPLATE_LABEL}={template}")
         first = not [one for one in before if one["metadata"]["name"] not in runs]
-        said = too_old(catalogue, catalogue.of(name, namespace), template, limit, first)
+        said = too_old(catalogue, catalogue.latest(name, namespace), template, limit, first)
         log("age", cluster=name, problem=said)
         found += [f"{name}: {said}"] if said else []
     return found

@@ -83,7 +83,7 @@ def protection_of(cluster: Object, found: Catalogue | str) -> Protection:
     backups, production = labels.get(BACKUPS_LABEL) == "on", labels.get(ENVIRONMENT_LABEL) == "production"
     if isinstance(found, str):
         return Protection(backups, production, age, error=found)
-    mine = found.of(str(meta["name"]), str(meta["namespace"]))
+    mine = found.latest(str(meta["name"]), str(meta["namespace"]))
     good = next((one for one in mine if one.verdict != "FAIL"), None)
     proofs = [one.verification.at for one in mine if one.verification and one.verdict == "PASS"]
     return Protection(

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from s3_real import own_s3
 
-from steps.backup.catalogue import HEAD, find, finished, head_of, read_catalogue
+from steps.backup.catalogue import HEAD, find, finished, read_catalogue
 from steps.backup.inventory import abort, uploads
+from steps.backup.json_head import head_of
 from steps.backup.manifest import File, Manifest
 from steps.backup.objects import Bucket
 from steps.errors import BadParameters, StepError
@@ -57,6 +58,16 @@ def verified(bucket: Bucket, name: str, run: str, verdict: str, at: str, **more:
     bucket.put(
         f"verifications/{name}/{run}.json", json.dumps({**document, "report": f"runs/{run}/r.html", **more}).encode()
     )
+
+
+def test_latest_is_no_copy_of_one_table_where_there_is_another(bucket: Bucket) -> None:
+    put(bucket, "part", begin="2026-01-09T00:00:00+00:00", include=("shop.orders", "shop.b"), exclude=("x",))
+    assert find(bucket, "latest", "demo", "tiphys").prefix == "backups/part/"
+    put(bucket, "less", begin="2026-01-06T00:00:00+00:00", exclude=("logs.*",))
+    put(bucket, "whole", begin="2026-01-05T00:00:00+00:00")
+    assert find(bucket, "latest", "demo", "tiphys").prefix == "backups/less/"
+    told = {one.name: one.selection for one in finished(bucket)}
+    assert told == {"part": "include=shop.b,shop.orders exclude=x", "less": "exclude=logs.*", "whole": ""}
 
 
 def test_a_list_needs_the_heads_only(bucket: Bucket) -> None:

@@ -161,7 +161,7 @@ def test_the_vector_itself_loads_to_its_checksums(shop: tuple[Manifest, dict[str
 def test_the_files_are_those_that_mysql_shell_writes(shop: tuple[Manifest, dict[str, bytes]]) -> None:
     manifest, files = shop
     assert set(files) - {FILE} == {file.name for file in VECTOR.iterdir()} - {"README.md"}
-    assert Manifest.parse(files[FILE]) == manifest
+    assert Manifest.parse(files[FILE]) == manifest and manifest.include == ("shop",)
 
 
 def rows_by_table(files: dict[str, bytes]) -> dict[str, list[bytes]]:

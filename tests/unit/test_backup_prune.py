@@ -107,6 +107,13 @@ def test_what_no_rule_keeps_goes_and_the_rest_stays(bucket: Bucket) -> None:
     assert bucket.keys("removing/") == {}
 
 
+def test_a_copy_of_one_table_pushes_no_copy_of_everything_out(bucket: Bucket) -> None:
+    whole = [put(bucket, days) for days in (4, 5)]
+    parts = [put(bucket, days, include=("shop.orders",)) for days in (1, 2, 3)]
+    plan = planned(bucket)
+    assert plan.removed == [whole[1], parts[2], parts[1]]
+
+
 def test_encrypted_ones_and_those_of_the_operator_are_treated_alike(bucket: Bucket) -> None:
     names = [
         put(bucket, 1),

@@ -51,6 +51,15 @@ def test_the_last_good_ones_and_what_is_read_always_stay(found: list[Candidate],
 
 
 @settings(max_examples=100, deadline=None)
+@given(backups(), backups(), rules)
+def test_copies_of_a_part_take_no_place_of_a_whole_one(
+    whole: list[Candidate], parts: list[Candidate], asked: Rules
+) -> None:
+    others = [replace(one, name=f"part-{one.name}", selection="include=shop.orders") for one in parts]
+    assert kept([*whole, *others], asked) == kept(whole, asked) | kept(others, asked)
+
+
+@settings(max_examples=100, deadline=None)
 @given(backups(), rules)
 def test_every_backup_is_decided_about_once_with_a_reason(found: list[Candidate], asked: Rules) -> None:
     made = decide(found, asked, NOW)

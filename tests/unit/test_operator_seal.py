@@ -22,7 +22,7 @@ from steps.errors import StepError
 pytestmark = pytest.mark.usefixtures("versitygw")
 
 VECTOR = Path(__file__).parents[1] / "data" / "mysqlsh-dump"
-ORIGIN = Origin("demo", "tiphys", "demo-1", "a uuid", {("shop", "yearly"): "ENABLED"})
+ORIGIN = Origin("demo", "tiphys", "demo-1", "a uuid", {("shop", "yearly"): "ENABLED"}, ("shop",), ("logs",))
 NAME = "demo-20261121-163000"
 
 
@@ -56,6 +56,7 @@ def test_mysql_shells_own_dump_becomes_a_backup(bucket: Bucket) -> None:
     said = json.loads((VECTOR / INSTANCE).read_text())
     assert (made.gtid_executed, made.server_version) == (said["gtidExecuted"], said["serverVersion"])
     assert (made.method, made.pod, made.server, made.keyless) == ("operator", "demo-1", "a uuid", [])
+    assert (made.include, made.exclude) == (("shop",), ("logs",))
     assert set(made.files) == {path.name for path in VECTOR.iterdir()} - {"README.md"}
     for name, file in made.files.items():
         content = bucket.get(prefix(NAME) + name)

@@ -99,7 +99,7 @@ def show_backup(cluster: Cluster, name: str, of: str | None, output: str, endpoi
         if name == "latest":
             if of is None:
                 raise ToolError("latest of which cluster? add --cluster NAME")
-            found = seen.of(of, cluster.namespace)
+            found = seen.latest(of, cluster.namespace)
         if not found:
             raise ToolError(_not_there(seen, name, of))
         one, kept = found[0], _kept(cluster, bucket, seen)[found[0].name]

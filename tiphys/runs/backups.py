@@ -33,7 +33,8 @@ def decisions(
     for cluster, where in sorted({(one.cluster, one.namespace) for one in catalogue.backups}):
         rules = rules_of(known.get(cluster) if where == namespace else None, {})
         candidates = [
-            Candidate(one.name, one.begin, one.verdict, one.name in read) for one in catalogue.of(cluster, where)
+            Candidate(one.name, one.begin, one.verdict, one.name in read, one.selection)
+            for one in catalogue.of(cluster, where)
         ]
         found |= {one.name: one for one in decide(candidates, rules, catalogue.at)}
     return found
@@ -98,6 +99,7 @@ def values_of(one: Backup, kept: Decision) -> dict[str, Any]:
         "rows": one.rows,
         "bytes": one.size,
         "method": one.method,
+        "selection": one.selection,
         "encryption": dict(one.encryption) if one.encryption else None,
         "serverVersion": one.server_version,
         "gtidExecuted": one.gtid_executed,
@@ -127,6 +129,7 @@ def page(one: Backup, manifest: Manifest, kept: Decision, at: datetime, bucket: 
         "size": f"{size(one.size)} in {len(manifest.files)} files",
         "rows": "not counted" if one.rows is None else f"{one.rows:,}",
         "made by": one.method,
+        "holds only": one.selection,
         "encrypted": encryption,
         "verified": _proof(one.verification, at),
         "kept" if kept.keep else "goes": "; ".join(kept.reasons),
