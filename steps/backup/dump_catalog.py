@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from steps.backup.dump_columns import COLUMNS_SQL, Column, columns_of, key_of
+from steps.errors import BadParameters
 from steps.mysql.connection import query
 
 SYSTEM_SCHEMAS = (
@@ -119,6 +120,25 @@ def read_catalog(connection: Any, selection: Selection) -> list[SchemaInfo]:
     names = [str(row[0]) for row in query(connection, "SELECT schema_name FROM information_schema.schemata ORDER BY 1")]
     wanted = [name for name in names if name.lower() not in selection.system_schemas and selection.schema(name)]
     return [_schema(connection, name, selection) for name in wanted]
+
+
+def check_found(catalog: list[SchemaInfo], selection: Selection) -> None:
+    """Make sure that what was asked for by name is there; a pattern may find nothing, if another one finds something.
+
+    Raises:
+        BadParameters: it is not: such a backup would look whole, and hold nothing of what was wanted.
+    """
+    if not selection.include:
+        return
+    schemas = [schema.name for schema in catalog]
+    full = [f"{schema.name}.{each}" for schema in catalog for each in (*(t.name for t in schema.tables), *schema.views)]
+    lost = [p for p in selection.include if not any(fnmatchcase(name, p) for name in (*schemas, *full))]
+    named = [p for p in lost if not set("*?[") & set(p)]
+    if named or len(lost) == len(selection.include):
+        raise BadParameters(
+            f"include names {', '.join(named or lost)}, and the server has no such schema, table or view that is not "
+            "excluded: correct include, or leave it empty for everything."
+        )
 
 
 def _schema(connection: Any, schema: str, selection: Selection) -> SchemaInfo:

@@ -11,7 +11,7 @@ from typing import Any
 
 from steps.backup import dump_ddl as ddl
 from steps.backup import layout
-from steps.backup.dump_catalog import SchemaInfo, Selection, TableInfo, read_accounts, read_catalog
+from steps.backup.dump_catalog import SchemaInfo, Selection, TableInfo, check_found, read_accounts, read_catalog
 from steps.backup.dump_columns import encoded
 from steps.backup.dump_rows import Source
 from steps.backup.dump_snapshot import Snapshot
@@ -77,7 +77,7 @@ def write_backup(bucket: Bucket, moment: Snapshot, order: Order) -> Manifest:
 
 
 def write_dump(bucket: Bucket, prefix: str, moment: Snapshot, order: Order, *, sealed: bool = False) -> Manifest:
-    """Write a dump below a prefix; errors as `write_backup`.
+    """Write a dump below a prefix; errors as `write_backup`, and BadParameters where what is wanted is not there.
 
     Args:
         bucket: where to.
@@ -87,6 +87,7 @@ def write_dump(bucket: Bucket, prefix: str, moment: Snapshot, order: Order, *, s
         sealed: end with a `tiphys.json`. Without, it is as MySQL Shell leaves one.
     """
     catalog = read_catalog(moment.control, order.selection)
+    check_found(catalog, order.selection)
     names = _base_names(catalog)
     data = sum(table.rows * table.row_bytes for schema in catalog for table in schema.tables)
     # Small enough that every reader has some, where there is little data.

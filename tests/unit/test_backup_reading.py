@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ from steps.backup.layout import prefix
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
 from steps.backup.reread import reread
-from steps.errors import StepError, Temporary
+from steps.errors import BadParameters, StepError, Temporary
 from steps.mysql.connection import query, session
 
 ADDRESS = test_address(82, 21)
@@ -373,6 +374,29 @@ def test_what_limits_the_clients_of_a_server_leaves_nothing_out(
     assert "`order by`" in text["bounded@order%20by.sql"] and "`m`" in text["bounded@order%20by.sql"]
     assert "my_row_id" in text["bounded@hidden.sql"] and not made.keyless
     assert text["bounded.sql"].count(" ENABLE ") == 9
+
+
+@pytest.mark.parametrize(
+    ("include", "said"),
+    [
+        (("keyed", "kyed.words"), "kyed.words"),
+        (("keyed.wrods",), "keyed.wrods"),
+        (("kyed.*", "other*"), "kyed.*, other*"),
+    ],
+)
+def test_a_selection_of_nothing_is_no_backup(
+    keyed: Manifest, bucket: Bucket, include: tuple[str, ...], said: str
+) -> None:
+    before = set(bucket.keys(""))
+    with pytest.raises(BadParameters, match=re.escape(f"include names {said},")):
+        back_up(alone(ADDRESS), ROOT, bucket, "tiphys", Selection(include), parallel=1)
+    assert set(bucket.keys("")) == before
+
+
+def test_a_pattern_may_find_nothing_yet(keyed: Manifest, bucket: Bucket) -> None:
+    selection = Selection(("keyed.few", "tenant_*"), exclude_users=("*",))
+    made, _ = back_up(alone(ADDRESS), ROOT, bucket, "tiphys", selection, parallel=1)
+    assert list(made.tables["keyed"]) == ["few"]
 
 
 class _Meeting(Bucket):
