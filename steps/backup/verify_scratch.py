@@ -104,8 +104,17 @@ def verify_remove(namespace: str, cluster: str, workflow: str) -> None:
 
 def scratch_name(cluster: str, workflow: str) -> str:
     """Return the name of the scratch cluster of a workflow: always the same, at most 28 characters."""
-    digest = hashlib.sha256(workflow.encode()).hexdigest()[:6]
-    return f"verify-{cluster[:14].rstrip('-')}-{digest}"
+    return f"verify-{cluster[:14].rstrip('-')}{_end(workflow)}"
+
+
+def _end(workflow: str) -> str:
+    return f"-{hashlib.sha256(workflow.encode()).hexdigest()[:6]}"
+
+
+def _is_of(cluster: Object, workflow: str) -> bool:
+    """Tell whether a cluster is the scratch cluster of a workflow: a copy of one, under another name, is somebody's."""
+    metadata = cluster["metadata"]
+    return (metadata.get("labels") or {}).get(LABEL) == workflow and str(metadata["name"]).endswith(_end(workflow))
 
 
 def scratch_cluster(name: str, workflow: str, source: Object | None, owner: Object | None, order: Order) -> Object:
@@ -188,7 +197,7 @@ def remove(kube: Kube, name: str, workflow: str, seconds: float = REMOVE_SECONDS
         Temporary: they did not stop in time; calling this again goes on.
     """
     found = kube.find("innodbclusters", name)
-    if found is not None and (found["metadata"].get("labels") or {}).get(LABEL) != workflow:
+    if found is not None and not _is_of(found, workflow):
         log("left-alone", cluster=name, why=f"it is not the scratch cluster of {workflow}")
         return False
     if found is not None and not found["metadata"].get("deletionTimestamp"):
@@ -257,6 +266,8 @@ def orphans(clusters: Collection[Object], phases: Mapping[str, str], over: Colle
     found = []
     for cluster in clusters:
         workflow = (cluster["metadata"].get("labels") or {}).get(LABEL)
-        if workflow is not None and (workflow not in phases or phases[workflow] in over):
+        if workflow is None or not _is_of(cluster, workflow):
+            continue
+        if workflow not in phases or phases[workflow] in over:
             found.append((str(cluster["metadata"]["name"]), str(workflow)))
     return found

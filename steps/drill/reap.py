@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from steps.drill.intent import Intent
     from steps.kube.client import Object
 
+REMOVE_SECONDS = 60.0
+"""How long one scratch cluster may take to go: one that is stuck must not hold up the others, and reap comes again."""
+
 OVER = ("Succeeded", "Failed", "Error")
 """Phases of a workflow that has ended."""
 
@@ -36,6 +39,7 @@ def reap(namespace: str) -> Reaped:
     """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications."""
     from steps.backup.verify_scratch import is_scratch, orphans, remove
     from steps.drill import intent, undo
+    from steps.errors import StepError
     from steps.kube.client import connect
 
     kube = connect(namespace)
@@ -55,9 +59,16 @@ def reap(namespace: str) -> Reaped:
         # A drill notes itself before it writes rows: looked at after the rows, no live drill's are taken for leftovers.
         if runs and intent.read(kube.cluster(str(cluster["metadata"]["name"]))) is None:
             count += len(undo.clear_ledger(kube, cluster, runs))
+    left: StepError | None = None
     for name, workflow in orphans(clusters, phases, OVER):
         log("reaping", cluster=name, workflow=workflow, what="scratch cluster")
-        count += remove(kube, name, workflow)
+        try:
+            count += remove(kube, name, workflow, seconds=REMOVE_SECONDS)
+        except StepError as error:
+            log("not reaped", cluster=name, why=str(error))
+            left = left or error
+    if left:
+        raise left
     return Reaped(count)
 
 

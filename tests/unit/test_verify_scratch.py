@@ -11,6 +11,7 @@ from apiserver_help import ApiServer
 from steps.backup import verify_scratch
 from steps.backup.verify_record import Order
 from steps.backup.verify_scratch import FINALIZER, LABEL, bring, orphans, remove, scratch_cluster, scratch_name
+from steps.drill import reap as reaping
 from steps.drill.reap import OVER, reap
 from steps.errors import Refused, Temporary
 from steps.kube.client import Kube, connect
@@ -161,6 +162,29 @@ def test_reap_removes_those_whose_workflow_is_gone_or_over_and_no_other(kube: Ku
     kept = {scratch_name("demo", "verify-1"), scratch_name("demo", "verify-3")}
     assert names(kube, "innodbclusters") == {"demo", *kept}
     assert names(kube, "secrets") == {f"{name}-root" for name in kept}
+
+
+def test_a_cluster_that_was_copied_from_a_scratch_cluster_is_somebodys(kube: Kube) -> None:
+    made = bring(kube, order(workflow="verify-5"), "verify-5")
+    mine = {**made, "metadata": {"name": "mine", "labels": made["metadata"]["labels"]}}
+    kube.create("innodbclusters", mine)
+    claim(kube, "datadir-mine-0")
+    assert remove(kube, "mine", "verify-5") is False
+    assert reap.function(namespace=NAMESPACE).reaped == 1
+    assert names(kube, "innodbclusters") == {"demo", "mine"}
+    assert names(kube, "persistentvolumeclaims") == {"datadir-mine-0"}
+
+
+def test_one_that_does_not_go_does_not_keep_reap_from_the_next(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaping, "REMOVE_SECONDS", 0.2)
+    made = sorted(str(bring(kube, order(workflow=run), run)["metadata"]["name"]) for run in ("verify-1", "verify-2"))
+    labels = {"mysql.oracle.com/cluster": made[0], "component": "mysqld"}
+    containers = [{"name": "main", "image": "localhost/host:1"}]
+    about = {"name": f"{made[0]}-0", "labels": labels}
+    kube.create("pods", {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": {"containers": containers}})
+    with pytest.raises(Temporary, match=rf"1 pods of scratch cluster {made[0]}"):
+        reap.function(namespace=NAMESPACE)
+    assert names(kube, "innodbclusters") == {"demo", made[0]}
 
 
 def test_the_exit_handler_finds_it_by_the_workflows_name_alone(kube: Kube) -> None:
