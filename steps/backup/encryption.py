@@ -324,8 +324,8 @@ class OpenedFile:
         # One byte more tells whether another segment follows.
         self._fill(stored + 1)
         content, self._waiting = self._waiting[:stored], self._waiting[stored:]
-        self._ended = not self._waiting
-        nonce = _nonce(self._number, self._ended)
+        last = not self._waiting
+        nonce = _nonce(self._number, last)
         try:
             opened: bytes = self._gcm.decrypt(nonce, content, self._name.encode() + b"\0" + nonce)
         except (InvalidTag, ValueError):
@@ -334,6 +334,8 @@ class OpenedFile:
                 "file. Take another backup."
             ) from None
         self._number += 1
+        # Not before the tag was found right: whoever reads on after an error is given no end.
+        self._ended = last
         return opened
 
 

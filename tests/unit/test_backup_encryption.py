@@ -109,6 +109,18 @@ def test_nothing_of_a_wrong_segment_is_given_out(cipher: Cipher) -> None:
     assert seen == content[:SEGMENT]
 
 
+@pytest.mark.parametrize("cut", [1, TAG_BYTES, 1000 + TAG_BYTES])
+def test_a_file_that_is_cut_stays_refused(cipher: Cipher, cut: int) -> None:
+    stored = cipher.seal("a", os.urandom(SEGMENT + 1000))
+    stream = cipher.open("a", io.BytesIO(stored[:-cut]))
+    with pytest.raises(Undecipherable):
+        while stream.read(1 << 20):
+            pass
+    # An end here would be taken for the file's.
+    with pytest.raises(Undecipherable):
+        stream.read(1)
+
+
 def test_a_file_is_not_taken_for_another(cipher: Cipher) -> None:
     stored = cipher.seal("a@0.tsv.zst", b"rows")
     with pytest.raises(Undecipherable, match="not this file"):
