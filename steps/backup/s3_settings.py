@@ -182,7 +182,9 @@ def _is_loopback(url: str) -> bool:
 
 
 def _bad(name: str, given: Mapping[str, str], expected: str) -> BadParameters:
-    return BadParameters(f"{name} is {given[name]!r:.80} ({_WHERE[name]}); expected {expected}. See docs/s3.md.")
+    # A URL may have a user and a password, by mistake.
+    seen = re.sub(r"//.*@", "//***@", given[name])
+    return BadParameters(f"{name} is {seen!r:.80} ({_WHERE[name]}); expected {expected}. See docs/s3.md.")
 
 
 def _choice(name: str, given: Mapping[str, str], known: Mapping[str, bool | None], default: Any = None) -> bool | None:
@@ -196,12 +198,13 @@ def _choice(name: str, given: Mapping[str, str], known: Mapping[str, bool | None
 def _endpoint(given: Mapping[str, str]) -> str | None:
     if "S3_ENDPOINT" not in given:
         return None
-    url = urlsplit(given["S3_ENDPOINT"])
     try:
+        url = urlsplit(given["S3_ENDPOINT"])
         whole = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        whole = whole and not url.username and not url.query and url.path in ("", "/")
     except ValueError:
         whole = False
-    if not whole or url.username or url.query or url.path not in ("", "/"):
+    if not whole:
         raise _bad("S3_ENDPOINT", given, "a URL such as https://s3.example.com:9000, without the bucket")
     return given["S3_ENDPOINT"].rstrip("/")
 

@@ -111,6 +111,20 @@ def test_the_bucket_is_in_the_path_or_in_the_name(environment: dict[str, str], u
     client.close()
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("https://me:hunter2@s3.example.com", "'https://***@s3.example.com'"),
+        ("https://hunter2@s3.example.com", "'https://***@s3.example.com'"),
+        ("http://[::1", "'http://[::1'"),
+    ],
+)
+def test_an_endpoint_that_is_none_is_told_without_its_password(endpoint: str, shown: str) -> None:
+    with pytest.raises(BadParameters, match="without the bucket") as told:
+        Settings.read({**PLAIN, "S3_ENDPOINT": endpoint})
+    assert shown in str(told.value) and "hunter2" not in str(told.value)
+
+
 @contextmanager
 def agreeing() -> Iterator[Proxy]:
     """An S3 server that says yes to everything, and keeps what it was asked."""
