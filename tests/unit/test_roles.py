@@ -1,0 +1,143 @@
+"""What the steps' code asks of Kubernetes, against the Roles of those that run it: locally nothing enforces them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from roles_help import may
+from test_verify_scratch import NAMESPACE, bring, claim, order, workflow
+from test_verify_scratch import kube as kube  # a fixture
+from test_verify_scratch import server as server  # another
+
+from steps.backup import verify_scratch
+from steps.drill.reap import reap
+from steps.kube.client import RESOURCES, Kube
+
+STEPS = Path(__file__).parents[2] / "steps"
+RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES = (
+    f"tiphys-{name}" for name in ("runbooks", "backups", "verifications", "reap", "schedules")
+)
+WHO = {
+    "backup/backup.py": [BACKUPS],
+    "backup/operator_find.py": [RUNBOOKS],
+    "backup/operator_run.py": [BACKUPS],
+    "backup/prune.py": [BACKUPS],
+    "backup/restore.py": [RUNBOOKS, VERIFICATIONS],
+    "backup/schedule.py": [SCHEDULES],
+    "backup/verify_checks.py": [VERIFICATIONS],
+    "backup/verify_prepare.py": [VERIFICATIONS],
+    "backup/verify_report.py": [VERIFICATIONS],
+    "backup/verify_scratch.py": [VERIFICATIONS, REAP],
+    "drill/faults.py": [RUNBOOKS],
+    "drill/guards.py": [RUNBOOKS],
+    "drill/intent.py": [RUNBOOKS, REAP],
+    "drill/reap.py": [REAP],
+    "drill/run.py": [RUNBOOKS],
+    "drill/sampler.py": [RUNBOOKS],
+    "drill/target.py": [RUNBOOKS],
+    "drill/undo.py": [RUNBOOKS, REAP],
+    "drill/verification.py": [RUNBOOKS],
+    "mysql/check_cluster.py": [RUNBOOKS],
+    "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP],
+    "mysql/deploy_cluster.py": [RUNBOOKS],
+    "mysql/inspection.py": [RUNBOOKS],
+    "mysql/load_sample_data.py": [RUNBOOKS],
+    "mysql/scale_cluster.py": [RUNBOOKS],
+    "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP],
+    "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS],
+}
+"""Who runs what a module asks of Kubernetes."""
+
+VARIABLES = {
+    ("operator_run", "PLURAL"): ["mysqlbackups"],
+    ("operator_find", "PLURAL"): ["mysqlbackups"],
+    ("operator_run", "resource"): ["mysqlbackups", "secrets"],
+    ("verify_scratch", "resource"): ["persistentvolumeclaims", "secrets"],
+}
+"""What stands in place of a resource's name, by module."""
+
+NAMES = {"configmaps": {"SETTINGS": "tiphys-settings"}, "workflowtemplates": {"template": "backup"}}
+"""Names that a Role allows alone, by what stands in the code."""
+
+FIXED = {
+    "cluster": [("GET", "innodbclusters", "x"), ("GET", "innodbclusters", "")],
+    "servers": [("GET", "pods", "")],
+    "routers": [("GET", "pods", "")],
+    "secret": [("GET", "secrets", "x")],
+    "service_address": [("GET", "services", "x")],
+    "evict": [("POST", "pods", "x/eviction")],
+    "execute": [("GET", "pods", "x/exec")],
+}
+VERBS = {"get": "GET x", "find": "GET x", "all": "GET ", "create": "POST ", "delete": "DELETE x"}
+VERBS |= dict.fromkeys(("patch", "label", "annotate"), "PATCH x")
+
+
+def asked(file: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield method, resource and rest of the path of each request in a module."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        called, on = node.func.attr, ast.unparse(node.func.value)
+        if on.rpartition(".")[2].strip("_") != "kube" and not on.startswith("client.connect("):
+            continue
+        if called in FIXED:
+            yield from FIXED[called]
+        elif called in VERBS:
+            first, *others = node.args
+            known = [str(first.value)] if isinstance(first, ast.Constant) else VARIABLES[file.stem, ast.unparse(first)]
+            for resource in known:
+                method, _, rest = VERBS[called].partition(" ")
+                name = NAMES.get(resource, {}).get(ast.unparse(others[0]), "x") if others else "x"
+                yield method, resource, rest and name
+
+
+def path(resource: str, rest: str) -> str:
+    return "/".join(filter(None, [f"{RESOURCES[resource]}/namespaces/x/{resource}", rest]))
+
+
+def test_every_module_that_asks_kubernetes_is_run_by_somebody_who_may() -> None:
+    missing, seen = [], set()
+    for file in sorted(STEPS.rglob("*.py")):
+        module = str(file.relative_to(STEPS))
+        for method, resource, rest in asked(file) if module != "kube/client.py" else ():
+            assert module in WHO, f"{module} asks for {resource}: say here who runs it"
+            seen.add(module)
+            missing += [
+                f"{account} may not {method} {path(resource, rest)}, as {module} does"
+                for account in WHO[module]
+                if not may(account, method, path(resource, rest))
+            ]
+    assert missing == []
+    assert seen == set(WHO), "and nobody stands here for nothing"
+
+
+def test_what_a_verification_and_reap_really_ask_is_allowed(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[tuple[str, str]] = []
+    real = Kube._call
+
+    def call(self: Kube, method: str, path: str, *rest: object, **more: object) -> object:
+        requests.append((method, path))
+        return real(self, method, path, *rest, **more)  # type: ignore[arg-type]
+
+    def recorded(account: str) -> None:
+        assert requests and [each for each in requests if not may(account, *each)] == []
+        requests.clear()
+
+    for run in ("verify-1", "verify-2"):
+        workflow(kube, run)
+    monkeypatch.setattr(Kube, "_call", call)
+    for run in ("verify-1", "verify-2"):
+        bring(kube, order(workflow=run), run)
+    recorded("tiphys-verifications")
+    for run in ("verify-1", "verify-2"):
+        claim(kube, f"datadir-{verify_scratch.scratch_name('demo', run)}-0")
+    requests.clear()
+    verify_scratch.verify_remove.function(namespace=NAMESPACE, cluster="demo", workflow="verify-1")
+    recorded("tiphys-verifications")
+    kube.patch("workflows", "verify-2", {"status": {"phase": "Failed"}})
+    requests.clear()
+    assert reap.function(namespace=NAMESPACE).reaped == 1
+    recorded("tiphys-reap")
