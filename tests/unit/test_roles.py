@@ -102,7 +102,8 @@ def test_every_module_that_asks_kubernetes_is_run_by_somebody_who_may() -> None:
     missing, seen = [], set()
     for file in sorted(STEPS.rglob("*.py")):
         module = str(file.relative_to(STEPS))
-        for method, resource, rest in asked(file) if module != "kube/client.py" else ():
+        # What is below kube/ asks for whoever calls it, for nodes among others, which no Role can give.
+        for method, resource, rest in asked(file) if not module.startswith("kube/") else ():
             assert module in WHO, f"{module} asks for {resource}: say here who runs it"
             seen.add(module)
             missing += [
