@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,6 +24,9 @@ from steps.backup.objects import AlreadyThere, Bucket
 from steps.backup.pace import Pace
 from steps.errors import Temporary
 from steps.log import log, progress
+
+LOOK_SECONDS = 60.0
+"""Between two words to the server over the connection that holds the instance lock."""
 
 SMALL_CHUNK = 4_000_000
 """Bytes before compression below which no chunk is cut for the sake of work for all readers."""
@@ -161,6 +164,9 @@ def _write_all(
         running = [pool.submit(reader.run) for reader in readers]
         try:
             _write_definitions(writer, moment, order, catalog, names)
+            # A lock that is lost ends the backup now, not after hours.
+            while wait(running, LOOK_SECONDS).not_done:
+                moment.check()
         except BaseException:
             work.stop()
             raise

@@ -20,6 +20,10 @@ from steps.mysql.connection import Credentials, query, session
 LOCK_SECONDS = 30
 """So long a running statement may hold up the read lock, and the read lock other clients."""
 READ_SECONDS = 1800.0
+SILENCE_SECONDS = 900
+"""After so long without a word of its client the server ends the connection that holds the instance lock: where the
+step's node is lost, definitions, and a secondary's applier with them, would wait for the two hours of TCP's own test.
+Longer than an object takes that S3 fails to take."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def snapshot(address: str, port: int, credentials: Credentials, readers: int, *,
         control = opened()
         workers = [opened() for _ in range(readers)]
         query(control, f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}, information_schema_stats_expiry = 0")
+        query(control, f"SET SESSION wait_timeout = {SILENCE_SECONDS}")
         query(control, "FLUSH NO_WRITE_TO_BINLOG TABLES")
         query(control, "FLUSH TABLES WITH READ LOCK")
         for worker in workers:

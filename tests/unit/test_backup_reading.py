@@ -21,11 +21,12 @@ import zstandard
 from backup_server import alone, lone_server, test_address, versity_bucket
 from mysql_group import ROOT, Server
 
-from steps.backup import layout
+from steps.backup import dump_run, dump_snapshot, layout
 from steps.backup.backup import back_up
 from steps.backup.budget import FIXED_MIB
 from steps.backup.catalogue import finished
 from steps.backup.dump_catalog import Selection
+from steps.backup.dump_snapshot import snapshot
 from steps.backup.layout import prefix
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
@@ -239,6 +240,23 @@ def test_a_lost_lock_is_no_backup(slow: Any, bucket: Bucket) -> None:
         thread.join()
     assert isinstance(result[0], Temporary), result
     assert set(bucket.keys("backups/")) == before
+
+
+def test_the_lock_goes_soon_after_a_client_that_vanished(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is switched off says no goodbye: its connection stays open on the server."""
+    monkeypatch.setattr(dump_snapshot, "SILENCE_SECONDS", 2)
+    query(connection, "SET SESSION lock_wait_timeout = 30")
+    with snapshot(ADDRESS, 3306, ROOT, 1, what="demo-0") as moment:
+        query(connection, "CREATE SCHEMA after_the_crash")
+        with pytest.raises(Temporary, match="instance lock was lost"):
+            moment.check()
+
+
+def test_a_slow_backup_keeps_its_lock(slow: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump_snapshot, "SILENCE_SECONDS", 2)
+    monkeypatch.setattr(dump_run, "LOOK_SECONDS", 0.5)
+    made = backed_up(bucket, "slow", rate_limit=4)
+    assert made.rows == 20
 
 
 def test_a_step_that_is_killed_leaves_no_backup(slow: Any, bucket: Bucket) -> None:
