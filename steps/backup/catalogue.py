@@ -278,7 +278,7 @@ def moment(text: str) -> datetime:
 def verifications(bucket: Bucket) -> dict[str, Verification]:
     """Return the last verification of each backup that has one, by its name.
 
-    One that only read the files, and found nothing, does not hide one that restored it.
+    One that only read the files, and found nothing wrong with them, does not hide one that restored it.
     """
     keys = [one.key for one in stored(bucket, f"{VERIFICATIONS}/") if one.key.endswith(".json")]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -292,7 +292,7 @@ def verifications(bucket: Bucket) -> dict[str, Verification]:
 
 
 def _weight(one: Verification) -> tuple[bool, datetime]:
-    return one.full or one.verdict != PASS, one.at
+    return one.full or (one.verdict != PASS and not one.sound), one.at
 
 
 def _verification(bucket: Bucket, key: str) -> Verification | None:

@@ -204,5 +204,7 @@ def test_reading_the_files_is_no_proof_and_a_broken_budget_no_damage(bucket: Buc
     c, b, a = finished(bucket)
     assert (a.verdict, b.verdict, c.verdict) == ("PASS", "", "")
     assert a.verification and a.verification.run == "1"
-    verified(bucket, "a", "3", "FAIL", "2026-01-07T00:00:00+00:00", mode="objects", sound=False)
+    verified(bucket, "a", "3", "FAIL", "2026-01-07T00:00:00+00:00", mode="objects", sound=True)
+    assert finished(bucket)[2].verdict == "PASS", "it was only too old, and its files are whole"
+    verified(bucket, "a", "4", "FAIL", "2026-01-08T00:00:00+00:00", mode="objects", sound=False)
     assert finished(bucket)[2].verdict == "FAIL"
