@@ -26,6 +26,7 @@ from steps.backup.objects import Bucket, NoObject
 from steps.backup.readers import readers
 from steps.backup.retention import Candidate, Decision, Rules, decide
 from steps.declare import artifact, option, outputs_folder, parameter, step, target_options
+from steps.errors import BadParameters
 from steps.log import log
 
 ANNOTATION = "tiphys.dev/prune-backups"
@@ -130,8 +131,12 @@ def prune_backups(namespace: str, cluster: str, dry_run: bool, **asked: int | No
     rules = rules_of(found, asked)
     bucket = Bucket.from_environment(connections=32)
     try:
+        half_gone = any(_cluster_of(note.split("/")[1]) == cluster for note in bucket.keys(f"{REMOVING}/"))
         finish_removals(bucket, cluster, namespace, dry_run)
-        plan = make_plan(bucket, read_catalogue(bucket), cluster, namespace, rules)
+        catalogue = read_catalogue(bucket)
+        plan = make_plan(bucket, catalogue, cluster, namespace, rules)
+        if found is None and not half_gone:
+            check_known(plan, catalogue, cluster, namespace)
         tell(plan, dry_run)
         kept_after_all = [] if dry_run else carry_out(bucket, plan)
     finally:
@@ -185,6 +190,21 @@ def make_plan(bucket: Bucket, catalogue: Catalogue, cluster: str, namespace: str
     plan.objects.extend(f"{ASKED}/{name}" for name in asked if _cluster_of(name) == cluster and name in there)
     plan.objects.extend(key for key in dead if _cluster_of(key.split("/")[1]) == cluster)
     return plan
+
+
+def check_known(plan: Plan, catalogue: Catalogue, cluster: str, namespace: str) -> None:
+    """Refuse a cluster that is not there and has left nothing behind: its name is mistyped.
+
+    Raises:
+        BadParameters: it is so.
+    """
+    if plan.decisions or plan.leftovers or plan.uploads or plan.objects or plan.notes:
+        return
+    others = sorted({one.cluster for one in catalogue.backups if one.namespace == namespace})
+    raise BadParameters(
+        f"Namespace {namespace} has no InnoDBCluster {cluster!r}, and there is nothing of one to prune; there are "
+        f"backups of: {', '.join(others) or 'none'}."
+    )
 
 
 def _candidate(one: Backup, read: dict[str, list[str]]) -> Candidate:

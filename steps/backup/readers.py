@@ -40,7 +40,8 @@ def reading(
         bucket: the bucket.
         name: of the backup.
         run: who reads, for people: the workflow's name.
-        lingers: let the note stand at the end, since a later step of the run reads on within DEAD_AFTER.
+        lingers: let the note stand at the end, since a later step of the run reads on within DEAD_AFTER; not where
+            the block fails.
         beat_seconds: how often to say that one is still there.
 
     Raises:
@@ -63,6 +64,9 @@ def reading(
     thread.start()
     try:
         yield
+    except BaseException:
+        lingers = False  # the run ends here, or Argo tries the step again, which notes itself anew
+        raise
     finally:
         ended.set()
         thread.join()

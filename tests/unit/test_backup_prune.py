@@ -18,7 +18,7 @@ from steps.backup.catalogue import read_catalogue
 from steps.backup.inventory import abort, clock, uploads
 from steps.backup.manifest import File, Manifest
 from steps.backup.objects import Bucket
-from steps.backup.prune import Plan, carry_out, finish_removals, make_plan, remove, rules_of
+from steps.backup.prune import Plan, carry_out, check_known, finish_removals, make_plan, remove, rules_of
 from steps.backup.readers import readers, reading
 from steps.backup.retention import Rules
 from steps.errors import BadParameters, Temporary
@@ -192,12 +192,25 @@ def test_one_that_is_read_stays_until_its_reader_ends_or_dies(bucket: Bucket, ag
     with reading(bucket, names[1], "verify", lingers=True):
         pass
     assert planned(bucket).removed == [names[2]], "a later step of the run reads on"
-    bucket.delete(f"readers/{names[1]}/verify.lingers")
+    with pytest.raises(BadParameters), reading(bucket, names[1], "verify", lingers=True):
+        raise BadParameters("another key")
+    assert planned(bucket).removed == [names[2], names[1]], "no later step comes"
     bucket.put(f"readers/{names[1]}/killed.1-ab", b"{}")
     assert planned(bucket).removed == [names[2]]
     age("readers", minutes=61)
     plan = planned(bucket)
     assert plan.removed == [names[2], names[1]] and plan.objects == [f"readers/{names[1]}/killed.1-ab"]
+
+
+def test_a_mistyped_cluster_is_refused_and_one_that_is_gone_is_not(bucket: Bucket) -> None:
+    seen = read_catalogue(bucket)
+    with pytest.raises(BadParameters, match="no InnoDBCluster 'dmeo'.*backups of: none"):
+        check_known(make_plan(bucket, seen, "dmeo", "tiphys", Rules()), seen, "dmeo", "tiphys")
+    put(bucket, 1)
+    seen = read_catalogue(bucket)
+    check_known(make_plan(bucket, seen, "demo", "tiphys", Rules()), seen, "demo", "tiphys")
+    with pytest.raises(BadParameters, match="backups of: demo"):
+        check_known(make_plan(bucket, seen, "dmeo", "tiphys", Rules()), seen, "dmeo", "tiphys")
 
 
 def test_a_reader_says_again_that_it_is_there(bucket: Bucket, age: Callable[..., None]) -> None:
