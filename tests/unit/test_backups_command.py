@@ -92,6 +92,8 @@ def fill(bucket: Bucket) -> None:
     at = (NOW - timedelta(hours=50)).isoformat()
     proof = {"verdict": "PASS", "at": at, "rtoSeconds": 41.3, "rpoSeconds": 7200.0, "run": "verify-1", "report": "r"}
     bucket.put("verifications/shop-20261101-013000/verify-1.json", json.dumps(proof).encode())
+    read = {"verdict": "PASS", "at": at, "mode": "objects", "rpoSeconds": 60.0, "run": "verify-2", "report": "r"}
+    bucket.put("verifications/bank-20261101-013000/verify-2.json", json.dumps(read).encode())
     bucket.put("backups/shop-20261102-013000/a@b@0.tsv.zst", b"killed")
     bucket.put("backups/shop-20261103-013000/tiphys.json", b"{")
 
@@ -110,7 +112,7 @@ def test_the_list_fits_and_tells_age_proof_and_rule(home: Home) -> None:
     assert lines[0].split("  ")[0] == "NAME" and "KEPT AS" in lines[0]
     assert lines[1].split() == ["shop-20261121-013000", "24h", "1.2GB", "3.7M", "tiphys", "never", "newest"]
     assert lines[2].split()[4:] == ["tiphys+key", "PASS", "2d", "41s", "newest", "PASS"]
-    assert lines[3].startswith("bank-") and lines[3].endswith("newest")
+    assert lines[3].startswith("bank-") and lines[3].split()[4:] == ["tiphys", "PASS", "2d", "files", "newest"]
     assert lines[4].split()[4:] == ["operator", "never", "month", f"{NOW - timedelta(days=50):%Y-%m}"]
     assert lines[5].endswith("none: goes")
     assert "shop-20261102-013000: 6 B" in out and "shop-20261103-013000: tiphys.json is no JSON" in out
@@ -149,6 +151,10 @@ def test_one_is_shown_with_its_tables_and_what_to_do_next(home: Home) -> None:
         "tiphys submit restore -p cluster=... -p backup=shop-20261101-013000 --wait",
     ):
         assert said in out, said
+    _, out, _ = call("show", "bank-20261101-013000")
+    assert "PASS 2d ago (only its files were read, RPO 60s); see `tiphys report verify-2`" in out
+    _, out, _ = call("show", "latest", "--cluster", "shop")
+    assert "never: tiphys submit verify-backup -p cluster=shop -p backup=shop-20261121-013000 --wait" in out
     _, out, _ = call("show", "latest", "--cluster", "shop", "-o", "json")
     assert json.loads(out)["name"] == "shop-20261121-013000" and json.loads(out)["tables"]["shop"]["customer"] == 12
 

@@ -67,6 +67,8 @@ def _verified(found: Verification | None, at: datetime) -> str:
     if found is None:
         return "never"
     rto = "" if found.rto_seconds is None else f" {seconds(found.rto_seconds)}"
+    if not found.full:
+        rto = " files"
     return f"{found.verdict} {age(found.at, at)}{rto}"
 
 
@@ -131,7 +133,7 @@ def page(one: Backup, manifest: Manifest, kept: Decision, at: datetime, bucket: 
         "made by": one.method,
         "holds only": one.selection,
         "encrypted": encryption,
-        "verified": _proof(one.verification, at),
+        "verified": _proof(one, at),
         "kept" if kept.keep else "goes": "; ".join(kept.reasons),
         "place": f"s3://{bucket}/backups/{one.name}/",
         "gtids": one.gtid_executed[:200] or "none",
@@ -151,10 +153,12 @@ def page(one: Backup, manifest: Manifest, kept: Decision, at: datetime, bucket: 
     return [*lines, "", f"Restore it: tiphys submit restore -p cluster=... -p backup={one.name} --wait"]
 
 
-def _proof(found: Verification | None, at: datetime) -> str:
+def _proof(one: Backup, at: datetime) -> str:
+    found = one.verification
     if found is None:
-        return "never: tiphys submit verify-backup"
-    times = [f"RTO {seconds(found.rto_seconds)}"] if found.rto_seconds is not None else []
+        return f"never: tiphys submit verify-backup -p cluster={one.cluster} -p backup={one.name} --wait"
+    times = [] if found.full else ["only its files were read"]
+    times += [f"RTO {seconds(found.rto_seconds)}"] if found.rto_seconds is not None else []
     times += [f"RPO {seconds(found.rpo_seconds)}"] if found.rpo_seconds is not None else []
     run = f"; see `tiphys report {found.run}`" if found.run else ""
     return f"{found.verdict} {age(found.at, at)} ago ({', '.join(times) or 'no times'}){run}"
