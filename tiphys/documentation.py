@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from eventsources.triggerable import NARROWED, WITHHELD
+from eventsources.triggerable import NARROWED, TARGETS, WITHHELD
 
 PAGE = "../../docs/runbooks.md"
 """Where the page is, seen from the folder of the rendered manifests."""
@@ -50,6 +50,8 @@ def _template(manifest: dict[str, Any]) -> str:
         narrowed = NARROWED.get(manifest["metadata"]["name"], {})
         for p in parameters:
             where = " Not by webhook." if p["name"] in withheld else ""
+            if p["name"] in TARGETS and "value" in p:
+                where = " By webhook it has to be given."
             if p["name"] in narrowed:
                 where = f" By webhook only {narrowed[p['name']].name}."
             lines.append(f"| `{p['name']}` | {_default(p)} | {_meaning(p)}{where} |")
@@ -57,7 +59,9 @@ def _template(manifest: dict[str, Any]) -> str:
     outputs = [p for t in spec["templates"] for p in t.get("outputs", {}).get("parameters", []) if "globalName" in p]
     if outputs:
         lines += ["| result (`status.outputs.parameters`) | meaning |", "| --- | --- |"]
-        lines += [f"| `{p['globalName']}` | {_cell(p.get('description', ''))} |" for p in outputs]
+        # Several steps may write one result: the last one's stays.
+        meanings = {p["globalName"]: _cell(p.get("description", "")) for p in outputs}
+        lines += [f"| `{name}` | {meaning} |" for name, meaning in meanings.items()]
         lines.append("")
     return "\n".join(lines)
 

@@ -15,14 +15,18 @@ def test_parameters_and_results_are_listed_under_their_template() -> None:
         {"name": "cluster", "description": "Which | one."},
         {"name": "mood", "value": "calm", "enum": ["calm", "wild"], "description": "How."},
         {"name": "limit", "value": ""},
+        {"name": "backup", "value": "latest", "description": "Which backup."},
     ]
     outputs = {
         "parameters": [{"name": "inner"}, {"name": "v", "globalName": "verdict", "description": "PASS or FAIL."}]
     }
+    earlier = {"parameters": [{"name": "v", "globalName": "verdict", "description": "Of an earlier step."}]}
     page = runbooks_page(
         [
             template("zebra", templates=[]),
-            template("drill", arguments={"parameters": parameters}, templates=[{"outputs": outputs}]),
+            template(
+                "drill", arguments={"parameters": parameters}, templates=[{"outputs": earlier}, {"outputs": outputs}]
+            ),
         ]
     )
     assert page.index("## drill") < page.index("## zebra")
@@ -31,6 +35,8 @@ def test_parameters_and_results_are_listed_under_their_template() -> None:
     assert "| `mood` | `calm` | How. One of `calm`, `wild`. |" in page
     assert "| `limit` | (empty) |" in page
     assert "| `verdict` | PASS or FAIL. |" in page
+    assert "earlier step" not in page, "the last step that writes a result says what it is"
+    assert "| `backup` | `latest` | Which backup. By webhook it has to be given. |" in page
     assert "inner" not in page
     assert "## Schedules" not in page
 

@@ -237,5 +237,8 @@ def test_a_templates_purpose_is_the_beginning_of_its_description() -> None:
         return {"metadata": {"annotations": {f"workflows.argoproj.io/{key}": text for key, text in notes.items()}}}
 
     assert purpose(about(description="Does\nthis. And that.\n\nMore.", title="T")) == "Does this"
+    assert purpose(about(description="Puts it here, or there (`new`: made first), or both. More.")) == (
+        "Puts it here, or there"
+    )
     assert purpose(about(title="T")) == "T"
     assert purpose({"metadata": {}}) == ""

@@ -171,7 +171,7 @@ def stop(cluster: Cluster, name: str) -> None:
 @of_cluster
 def terminate(cluster: Cluster, name: str) -> None:
     """End run NAME at once, without its exit handler. Prefer `tiphys stop`."""
-    _shut_down(cluster, name, "Terminate", "is being ended; the reap workflow undoes what it left")
+    _shut_down(cluster, name, "Terminate", "is being ended; what it left is undone by reap, or by prune-backups")
 
 
 @click.command()

@@ -25,10 +25,15 @@ def template_rows(templates: Sequence[Object]) -> list[dict[str, str]]:
 
 
 def purpose(template: Object) -> str:
-    """Return what a template is for in one line: the beginning of its description, else its title."""
+    """Return what a template is for in one line: the beginning of its description, else its title.
+
+    It ends before the first `. `, `: ` or ` (`: what stands in brackets is for the page of the one template.
+    """
     notes = template["metadata"].get("annotations") or {}
     first = " ".join(str(notes.get(ABOUT) or "").split("\n\n")[0].split())
-    return first.partition(". ")[0].partition(": ")[0].rstrip(".") or str(notes.get(TITLE) or "")
+    for end in (". ", ": ", " ("):
+        first = first.partition(end)[0]
+    return first.rstrip(".") or str(notes.get(TITLE) or "")
 
 
 def parameter_rows(template: Object) -> list[dict[str, Any]]:
