@@ -74,7 +74,9 @@ def told(action: str, bucket: str) -> Iterator[None]:
             raise NoObject(f"{start}{error}") from error
         if code in _LATER or status in _LATER_STATUS or (code.isdigit() and int(code) in _LATER_STATUS):
             raise Temporary(f"{start}{error}") from error
-        raise StepError(f"{start}{error}. {_HINTS.get(code, 'See the S3 server for the reason.')}") from error
+        raise StepError(
+            f"{start}{str(error).rstrip('.')}. {_HINTS.get(code, 'See the S3 server for the reason.')}"
+        ) from error
     except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
         raise StepError(
             f"{start}no credentials. The Secret tiphys-s3 gives accessKey and secretKey; without them, the pod needs a "
