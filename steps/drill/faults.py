@@ -157,16 +157,44 @@ class Crash(Fault):
         The kernel does not let a container's process 1 be killed by SIGKILL from inside; SIGABRT, for which mysqld
         has a handler, ends it as a crash does.
         """
-        with session(target.before.address, SERVER_PORT, scene.credentials, what=target.pod) as primary:
-            pid_file = str(query(primary, "SELECT @@pid_file")[0][0])
-        script = f'pid=$(cat {shlex.quote(pid_file)}) && if [ "$pid" = 1 ]; then kill -6 1; else kill -9 "$pid"; fi'
-        done = scene.kube.execute(target.pod, "mysql", ["sh", "-c", script], timeout=10.0)
-        if done.exit_code:
-            raise StepError(f"The kill in {target.pod} failed with exit code {done.exit_code}: {done.stderr[:300]}")
+        _signal_server(scene, target, 'if [ "$pid" = 1 ]; then kill -6 1; else kill -9 "$pid"; fi')
 
     def proof(self, target: Target, evidence: Evidence) -> Proof | None:
         """Prove it by another process, and by the member having left the group."""
         return _both(target, evidence, other_process(target, evidence))
+
+
+class RestartContainer(Fault):
+    """mysqld is told to shut down and its container starts again: what a restart of the server costs the clients."""
+
+    name = "restart-container"
+    event = "the primary's container was restarted"
+
+    def describe(self, target: Target) -> str:
+        """Return what will be done."""
+        return f"kill -15 of mysqld in container mysql of {target.pod}: it shuts down, and its container starts again"
+
+    def landing_seconds(self, target: Target) -> float:
+        """Return the pod's grace period and some more: a server may take as long to shut down."""
+        return target.grace_seconds + 30.0
+
+    def inject(self, scene: Scene, target: Target) -> None:
+        """Tell the server to end; it waits for SIGTERM, and so gets it as process 1 of a container too."""
+        _signal_server(scene, target, 'kill -15 "$pid"')
+
+    def proof(self, target: Target, evidence: Evidence) -> Proof | None:
+        """Prove it by another process, and by the member having left the group."""
+        return _both(target, evidence, other_process(target, evidence))
+
+
+def _signal_server(scene: Scene, target: Target, script: str) -> None:
+    """Run a line of shell in the primary's container, with the number of mysqld's process in `$pid`."""
+    with session(target.before.address, SERVER_PORT, scene.credentials, what=target.pod) as primary:
+        pid_file = str(query(primary, "SELECT @@pid_file")[0][0])
+    command = ["sh", "-c", f"pid=$(cat {shlex.quote(pid_file)}) && {script}"]
+    done = scene.kube.execute(target.pod, "mysql", command, timeout=10.0)
+    if done.exit_code:
+        raise StepError(f"The kill in {target.pod} failed with exit code {done.exit_code}: {done.stderr[:300]}")
 
 
 def _both(target: Target, evidence: Evidence, changed: Proof | None) -> Proof | None:
@@ -179,5 +207,5 @@ def _both(target: Target, evidence: Evidence, changed: Proof | None) -> Proof | 
     return Proof(at, max(left, changed.seen_at), f"{changed.text}; the member left the group")
 
 
-FAULTS: dict[str, Fault] = {fault.name: fault for fault in (Switchover(), DeletePod(), Crash())}
+FAULTS: dict[str, Fault] = {fault.name: fault for fault in (Switchover(), DeletePod(), Crash(), RestartContainer())}
 """Every fault by its name."""

@@ -15,7 +15,8 @@ fault = option(
     "--fault",
     required=True,
     type=click.Choice(list(FAULTS)),
-    help="What happens to the primary: a planned switchover, its pod deleted in good order, or mysqld killed.",
+    help="What happens to the primary: a planned switchover, its pod deleted in good order, mysqld killed, or its "
+    "container restarted in good order.",
 )
 max_write_downtime = option(
     "--max-write-downtime-seconds",

@@ -105,6 +105,28 @@ def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform,
     assert report["copies"][0]["rows"] >= numbers["acknowledged_writes"] > 100
 
 
+def test_a_container_is_restarted_in_its_own_pod(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    assert before is not None
+    pod = platform.kube.get("pods", before.pod)
+    done = platform.succeeds(
+        "failover-drill", cluster=whole, fault="restart-container", steady_seconds=1, max_write_downtime_seconds=120
+    )
+    assert done.outputs["lost-writes"] == "0" and done.outputs["new-primary"] != before.pod
+    after = platform.kube.get("pods", before.pod)
+    assert after["metadata"]["uid"] == pod["metadata"]["uid"], "the pod is the same one"
+    assert restarts(after) == restarts(pod) + 1
+    report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
+    moments = {moment["key"]: moment["seconds"] for moment in report["timeline"]}
+    # What shuts down in good order takes its leave: nobody has to wait until it is given up.
+    assert moments["unreachable"] is None and moments["left"] is not None
+
+
+def restarts(pod: dict[str, Any]) -> int:
+    """How often the server's container was started again."""
+    return next(int(c["restartCount"]) for c in pod["status"]["containerStatuses"] if c["name"] == "mysql")
+
+
 def test_a_broken_budget_fails_the_run_and_still_makes_its_report(platform: Platform, whole: str) -> None:
     done = platform.run(
         "failover-drill", cluster=whole, fault="switchover", steady_seconds=1, max_write_downtime_seconds=0
