@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import IO, cast
 
 import zstandard
 
@@ -17,7 +18,7 @@ from steps.backup.layout import BadLayout
 from steps.backup.load_plan import Plan, read_plan
 from steps.backup.manifest import FILE, File, Manifest
 from steps.backup.objects import Bucket
-from steps.backup.source import S3Source, Source, read_all
+from steps.backup.source import S3Source, Source, Stream, read_all
 from steps.log import log, progress
 from steps.mysql.connection import quoted
 
@@ -137,6 +138,21 @@ def with_event(text: str, event: str, clause: str) -> str:
     return before + begin + block + end + after
 
 
+class _Counted:
+    """Passes an object's bytes on, and remembers how many there were, their SHA-256 and the first 8."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream, self.sha256 = stream, hashlib.sha256()
+        self.seen, self.start = 0, b""
+
+    def read(self, size: int = PIECE, /) -> bytes:
+        piece = self._stream.read(size)
+        self.sha256.update(piece)
+        self.seen += len(piece)
+        self.start = self.start or piece[:8]
+        return piece
+
+
 def read_back(source: Source, name: str, size: int) -> tuple[File, bytes]:
     """Return what one object is, of a chunk also what it holds; and its first 8 bytes, which are all of an index.
 
@@ -144,25 +160,29 @@ def read_back(source: Source, name: str, size: int) -> tuple[File, bytes]:
         BadLayout: it is not what a chunk must be, or of another size than was listed.
     """
     chunk = name.endswith(f".{layout.EXTENSION}")
-    whole, data = hashlib.sha256(), hashlib.sha256()
-    seen = length = rows = 0
-    start, last = b"", b"\n"
-    stream, reader = source.open(name), zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+    data = hashlib.sha256()
+    length = rows = 0
+    last = b"\n"
+    stream = source.open(name)
+    stored = _Counted(stream)
     try:
-        while piece := stream.read(PIECE):
-            whole.update(piece)
-            seen += len(piece)
-            start = start or piece[:8]
-            if chunk and (text := reader.decompress(piece)):
+        if chunk:
+            # Not a piece of the object at a time: few of its bytes may be gigabytes of rows.
+            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+            reader = decompressor.stream_reader(cast(IO[bytes], stored), read_across_frames=True, closefd=False)
+            while text := reader.read(PIECE):
                 data.update(text)
                 length += len(text)
                 # In a value a line break is written as two other characters, so each one here ends a row.
                 rows += text.count(b"\n")
                 last = text[-1:]
+        while stored.read(PIECE):
+            pass
     except zstandard.ZstdError as error:
-        raise BadLayout(f"{source.place}{name} does not decompress after {seen} bytes: {error}.") from error
+        raise BadLayout(f"{source.place}{name} does not decompress after {stored.seen} bytes: {error}.") from error
     finally:
         stream.close()
+    seen, whole, start = stored.seen, stored.sha256, stored.start
     if seen != size:
         raise BadLayout(f"{source.place}{name} gave {seen} bytes, {size} were listed: it changes, or is damaged.")
     if not chunk:

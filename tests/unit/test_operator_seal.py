@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from steps.backup.layout import DONE, INSTANCE, chunk_of, prefix
 from steps.backup.load_plan import read_plan
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
-from steps.backup.operator_seal import Origin, seal
-from steps.backup.source import S3Source
+from steps.backup.operator_seal import Origin, read_back, seal
+from steps.backup.source import FolderSource, S3Source
 from steps.errors import StepError
 
 pytestmark = pytest.mark.usefixtures("versitygw")
@@ -139,3 +140,19 @@ def test_a_damaged_dump_does_not_become_a_backup(bucket: Bucket, damage: object,
     with pytest.raises(StepError, match=says):
         seal(bucket, NAME, ORIGIN)
     assert prefix(NAME) + FILE not in bucket.keys(prefix(NAME)), "it does not exist"
+
+
+def test_a_small_object_of_many_rows_is_read_in_little_memory(tmp_path: Path) -> None:
+    row, name = b"1\t" + b"a" * 98 + b"\n", "s@t@@0.tsv.zst"
+    compressor = zstandard.ZstdCompressor(level=1).compressobj()
+    pieces = [*(compressor.compress(row * 10_000) for _ in range(100)), compressor.flush()]
+    size = (tmp_path / name).write_bytes(b"".join(pieces))
+    assert size < 100_000
+    tracemalloc.start()
+    try:
+        found, _ = read_back(FolderSource(tmp_path), name, size)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found.rows, found.data_bytes) == (1_000_000, 1_000_000 * len(row))
+    assert peak < 10_000_000
