@@ -152,7 +152,10 @@ def decide(
     wanted = plan.scope
     in_the_way = wanted.in_the_way(there)
     mine = [r for r in found if r.fingerprint == plan.fingerprint and r.scope == wanted]
-    if mine and workflow and mine[0].workflow == workflow and mine[0].phase == "done":
+    # A workflow's name may come again, and what its first run brought may be gone by then.
+    present = all((table.meta.schema, table.meta.table) in there.tables for table in plan.tables)
+    present = present and wanted.schemas <= there.schemas
+    if mine and workflow and mine[0].workflow == workflow and mine[0].phase == "done" and present:
         return mine[0]
     for other in found:
         if other.phase in OVER or not other.scope.overlaps(wanted):

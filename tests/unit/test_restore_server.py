@@ -129,6 +129,13 @@ def test_a_run_that_is_done_tells_the_same_again_and_another_run_is_refused(conn
     assert restore(VECTOR, workflow="restore-1") == first
     with pytest.raises(Refused, match="already"):
         restore(VECTOR, workflow="restore-2")
+    # A later run of the same name, as an Idempotency-Key makes one once its first Workflow was deleted.
+    query(connection, "DROP TABLE shop.vacant")
+    with pytest.raises(Refused, match="already"):
+        restore(VECTOR, workflow="restore-1")
+    query(connection, "DROP SCHEMA shop")
+    assert restore(VECTOR, workflow="restore-1").rows == first.rows
+    assert query(connection, "SELECT COUNT(*) > 0 FROM shop.orders") == [(1,)]
 
 
 def test_tables_without_a_key_are_named_before_anything_is_changed(connection: Any, dump: Path) -> None:
