@@ -14,7 +14,7 @@ from steps.backup import load_aside, load_gtids, load_indexes, load_objects, loa
 from steps.backup.load_indexes import Indexes
 from steps.backup.load_plan import SKIPPED, Plan, TablePlan, read_plan
 from steps.backup.load_rows import Target, load_rows, load_statement
-from steps.backup.load_scope import existing
+from steps.backup.load_scope import Existing, existing
 from steps.backup.load_state import Restore
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.source import Source
@@ -174,6 +174,25 @@ def _release(version: str) -> tuple[int, int]:
     return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 
 
+def check_new(connection: Any, plan: Plan, invisible_key: bool) -> None:
+    """Refuse a cluster that has other schemas, before it is deployed anew; one where this restore broke off is well.
+
+    Raises:
+        Refused: it has some.
+    """
+    there = existing(connection)
+    if load_state.decide(load_state.restores(connection), there, plan, "", invisible_key, replace=True) is None:
+        _refuse_others(there)
+
+
+def _refuse_others(there: Existing) -> None:
+    if others := sorted(there.schemas - set(SKIPPED)):
+        raise Refused(
+            f"create=true is for a new cluster, and this one has {_listed(others)} already: nothing was restored. "
+            "Leave create away to restore into it, or name another cluster."
+        )
+
+
 def _begin(connection: Any, plan: Plan, order: Order) -> Restore:
     """Go on with a restore that was begun before, or note a new one."""
     there = existing(connection)
@@ -182,12 +201,9 @@ def _begin(connection: Any, plan: Plan, order: Order) -> Restore:
     if begun is not None:
         log("going on", phase=begun.phase, begun_seconds_ago=round(begun.seconds, 1))
         return begun
-    others = sorted(there.schemas - set(SKIPPED))
-    if others and order.must_be_empty:
-        raise Refused(
-            f"create=true is for a new cluster, and this one has {_listed(others)} already: nothing was restored. "
-            "Leave create away to restore into it, or name another cluster."
-        )
+    if order.must_be_empty:
+        _refuse_others(there)
+    others = there.schemas - set(SKIPPED)
     new = plan.whole and not others
     restore_id = uuid.uuid4().hex
     return load_state.begin(

@@ -15,8 +15,9 @@ from test_restore_replace import die_at
 from test_restore_server import SUMS, VECTOR, BreakingSource, Killed
 
 from steps.backup import load_gtids, load_indexes, load_objects
+from steps.backup.load_plan import read_plan
 from steps.backup.load_rows import Target
-from steps.backup.load_run import Restored, restore_from
+from steps.backup.load_run import Restored, check_new, restore_from
 from steps.backup.source import FolderSource
 from steps.errors import Refused, StepError, Temporary
 from steps.mysql.connection import Credentials, query, session
@@ -145,6 +146,22 @@ def test_what_is_new_is_told_from_what_is_not(connection: Any) -> None:
         restore(must_be_empty=True)
     assert restore(take_gtids=True).gtids_taken == "not-new"
     query(connection, "DROP SCHEMA beside")
+
+
+def test_a_cluster_is_looked_at_before_it_is_deployed_anew(connection: Any) -> None:
+    """A full one is refused before servers or Routers are added to it; one where this restore broke off is not."""
+    plan = read_plan(FolderSource(VECTOR), [])
+    check_new(connection, plan, False)
+    query(connection, "CREATE SCHEMA beside")
+    with pytest.raises(Refused, match="create=true is for a new cluster, and this one has beside"):
+        check_new(connection, plan, False)
+    query(connection, "DROP SCHEMA beside")
+    with pytest.raises(Killed):
+        restore(BreakingSource(VECTOR, 1), must_be_empty=True)
+    check_new(connection, plan, False)
+    restore(must_be_empty=True)
+    with pytest.raises(Refused, match="create=true is for a new cluster, and this one has shop"):
+        check_new(connection, plan, False)
 
 
 def test_a_wrong_password_is_told_as_such(connection: Any) -> None:
