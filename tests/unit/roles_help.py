@@ -27,6 +27,11 @@ def roles_of(account: str) -> list[dict[str, Any]]:
 
 def may(account: str, method: str, path: str) -> bool:
     """Tell whether an account may do a request: method, and path with its query."""
+    return allows(roles_of(account), method, path)
+
+
+def allows(roles: list[dict[str, Any]], method: str, path: str) -> bool:
+    """Tell whether one of some Roles allows a request."""
     url = urlsplit(path)
     parts = url.path.strip("/").split("/")
     group = parts[1] if parts[0] == "apis" else ""
@@ -40,6 +45,6 @@ def may(account: str, method: str, path: str) -> bool:
         and resource in rule["resources"]
         and verb in rule["verbs"]
         and ("resourceNames" not in rule or name in rule["resourceNames"])
-        for role in roles_of(account)
+        for role in roles
         for rule in role["rules"]
     )
