@@ -18,6 +18,8 @@ _LATER = frozenset(
     {
         *("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed"),
         *("Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "OperationAborted"),
+        # Two writes of one name met: AWS asks for another try.
+        "ConditionalRequestConflict",
         # What came in is not what was sent: it was changed or cut on its way.
         *("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
     }

@@ -113,6 +113,7 @@ FAULTS: dict[str, Fault] = {
     "503": Fault(answer=(503, "SlowDown"), times=3),
     "502 of a proxy": Fault(answer=(502, "")),
     "429": Fault(answer=(429, "TooManyRequests")),
+    "409": Fault(answer=(409, "ConditionalRequestConflict")),
     "timeout of the server": Fault(answer=(400, "RequestTimeout")),
     "no answer": Fault(hang=True),
     "cut at once": Fault(cut_request=0),
