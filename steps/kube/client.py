@@ -23,6 +23,7 @@ Object = dict[str, Any]
 
 _V1, _APPS, _POLICY = "/api/v1", "/apis/apps/v1", "/apis/policy/v1"
 _ARGO, _MYSQL = "/apis/argoproj.io/v1alpha1", "/apis/mysql.oracle.com/v2"
+_ACCESS = "/apis/authorization.k8s.io/v1"
 
 RESOURCES = {
     **dict.fromkeys(
@@ -32,10 +33,13 @@ RESOURCES = {
     "poddisruptionbudgets": _POLICY,
     **dict.fromkeys(["workflows", "workflowtemplates", "cronworkflows"], _ARGO),
     **dict.fromkeys(["innodbclusters", "mysqlbackups"], _MYSQL),
+    "selfsubjectaccessreviews": _ACCESS,
 }
 """Resources that the steps use (plural names), and the API group that serves each."""
 
-CLUSTER_WIDE = ("nodes", "namespaces")
+CLUSTER_WIDE = ("nodes", "namespaces", "selfsubjectaccessreviews")
+PAGE = 250
+"""Objects in one answer where there may be many."""
 CLUSTER_LABEL = "mysql.oracle.com/cluster"
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect to the API server, and to wait for its answer."""
@@ -93,6 +97,44 @@ class Kube:
         )
         items: list[Object] = found.get("items") or []
         return sorted(items, key=lambda item: str(item["metadata"]["name"]))
+
+    def within(self, namespace: str) -> Kube:
+        """Return a client for another namespace, over the same connections."""
+        return self if namespace == self.namespace else Kube(self._api, namespace)
+
+    def everywhere(self, resource: str, fields: str = "", *, page: int = PAGE) -> list[Object]:
+        """Return the objects of all namespaces that match a field selector, read page by page.
+
+        Args:
+            resource: plural name.
+            fields: such as ``spec.nodeName=node-1``.
+            page: objects in one answer.
+
+        Raises:
+            Unreachable: also where the list grew too old between two pages (410); ask again.
+        """
+        path = f"{RESOURCES[resource]}/{resource}"
+        query = {"limit": str(page), **({"fieldSelector": fields} if fields else {})}
+        items: list[Object] = []
+        while True:
+            found = self._call("GET", path, f"list {resource} of all namespaces", query=query)
+            items += found.get("items") or []
+            if not (token := (found.get("metadata") or {}).get("continue")):
+                return items
+            query["continue"] = str(token)
+
+    def may(self, verb: str, resource: str, *, group: str = "", subresource: str = "", namespace: str = "") -> bool:
+        """Tell whether this client's account may do something, in one namespace or (where empty) in all."""
+        asked = {"verb": verb, "resource": resource, "group": group, "subresource": subresource, "namespace": namespace}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "metadata": {},
+            "spec": {"resourceAttributes": {key: value for key, value in asked.items() if value}},
+        }
+        action = f"ask whether {verb} {resource} is allowed"
+        answer = self._call("POST", self.path("selfsubjectaccessreviews"), action, body=review)
+        return bool((answer.get("status") or {}).get("allowed"))
 
     def create(self, resource: str, obj: Object) -> Object:
         """Make an object; its namespace is this client's."""

@@ -39,7 +39,13 @@ def explain(body: bytes | str | None) -> str:
         status: Any = json.loads(text)
     except ValueError:
         return text.strip()[:300]
-    return str(status.get("message", ""))[:600] if isinstance(status, dict) else text[:300]
+    if not isinstance(status, dict):
+        return text[:300]
+    # Which disruption budget holds a pod stands in the causes only.
+    causes = [str(cause.get("message") or "") for cause in (status.get("details") or {}).get("causes") or []]
+    parts = [str(status.get("message", "")), *(cause for cause in causes if cause)]
+    told = parts[:1] + [part for part in parts[1:] if part not in parts[0]]
+    return " ".join(told)[:600]
 
 
 def failed(status: int, body: bytes | str | None, action: str) -> StepError:

@@ -1,0 +1,245 @@
+"""Emptying a node as a drain does: which of its pods go, and their eviction, with each pod's time.
+
+Deciding is a function of the pods; evicting goes on in parallel, and what a disruption budget holds (429) is asked for
+again until a deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+
+from steps.errors import StepError, Temporary
+from steps.kube.client import CLUSTER_LABEL, Kube, Object
+from steps.kube.errors import Conflict, NotFound, TooManyRequests
+from steps.log import log
+
+WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+DEFAULT_GRACE_SECONDS = 30
+MARGIN_SECONDS = 30
+"""What a kubelet needs beside the grace period: to stop containers, unmount volumes and tell the API server."""
+PARALLEL = 16
+"""Evictions that are asked for at the same time."""
+AGAIN_SECONDS = 1.0
+"""How long a pod that a budget holds is left before it is asked for again."""
+LOOK_SECONDS = 0.5
+"""How often the node's pods are listed to see which have gone."""
+
+
+class Action(StrEnum):
+    """What becomes of a pod when its node is drained."""
+
+    EVICT = "evict"
+    SKIP = "skip"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a drain may cost.
+
+    Attributes:
+        workflow: whose drain it is; its own pods are never evicted.
+        namespace: of the cluster.
+        cluster: whose own pods may lose their emptyDir volumes: the operator makes these for sockets and caches.
+        empty_dir: whether any other pod with an emptyDir may be evicted, too.
+        unmanaged: whether pods that nothing would make again may be evicted.
+    """
+
+    workflow: str
+    namespace: str
+    cluster: str
+    empty_dir: bool = False
+    unmanaged: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one pod, and why.
+
+    Attributes:
+        namespace: of the pod.
+        pod: its name.
+        uid: of this very pod; one that takes its name later is another one.
+        action: what is done.
+        why: for people; empty for an eviction that needs no word.
+        seconds: how long its end may take: its grace period, in which its preStop runs.
+    """
+
+    namespace: str
+    pod: str
+    uid: str
+    action: Action
+    why: str = ""
+    seconds: int = DEFAULT_GRACE_SECONDS
+
+
+@dataclass
+class Evicted:
+    """One pod's way off the node. Times are seconds since the drain began.
+
+    Attributes:
+        namespace: of the pod.
+        pod: its name.
+        uid: of this very pod.
+        attempts: how often its eviction was asked for.
+        accepted: when the API server agreed; None where it never did.
+        gone: when the node was first seen without it; None where it stayed.
+        held: what the API server said last, where it did not agree.
+    """
+
+    namespace: str
+    pod: str
+    uid: str
+    attempts: int = 0
+    accepted: float | None = None
+    gone: float | None = None
+    held: str = ""
+
+
+def decide(pods: Sequence[Object], policy: Policy) -> list[Decision]:
+    """Return what becomes of each pod of a node, by namespace and name."""
+    made = [_decide(pod, policy) for pod in pods]
+    return sorted(made, key=lambda one: (one.namespace, one.pod))
+
+
+def _decide(pod: Object, policy: Policy) -> Decision:
+    meta, spec = pod["metadata"], pod.get("spec") or {}
+    namespace, labels = str(meta.get("namespace", "")), meta.get("labels") or {}
+    grace = spec.get("terminationGracePeriodSeconds")
+
+    def made(action: Action, why: str = "") -> Decision:
+        seconds = DEFAULT_GRACE_SECONDS if grace is None else int(grace)
+        return Decision(namespace, str(meta["name"]), str(meta.get("uid", "")), action, why, seconds)
+
+    owner = next((one for one in meta.get("ownerReferences") or [] if one.get("controller")), None)
+    # These two come first: whatever else holds for such a pod, evicting it would only bring it back here.
+    if MIRROR_ANNOTATION in (meta.get("annotations") or {}):
+        return made(Action.SKIP, "is a mirror pod: its kubelet runs it from a file")
+    if owner is not None and owner.get("kind") == "DaemonSet":
+        return made(Action.SKIP, f"is of DaemonSet {owner.get('name')}")
+    finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    if finished:
+        return made(Action.SKIP, "has finished")
+    if namespace == policy.namespace and labels.get(WORKFLOW_LABEL) == policy.workflow:
+        return made(Action.REFUSE, "is this drill's own pod: it must run elsewhere")
+    ours = namespace == policy.namespace and labels.get(CLUSTER_LABEL) == policy.cluster
+    volumes = [str(volume["name"]) for volume in spec.get("volumes") or [] if "emptyDir" in volume]
+    if volumes and not ours and not policy.empty_dir:
+        return made(
+            Action.REFUSE, f"would lose what is in its emptyDir {', '.join(volumes)}: empty-dir=evict allows it"
+        )
+    if owner is None and not policy.unmanaged:
+        return made(Action.REFUSE, "has no controller, so nothing would make it again: unmanaged=evict allows it")
+    return made(Action.EVICT, f"loses its emptyDir {', '.join(volumes)}" if volumes and not ours else "")
+
+
+def patience(decisions: Sequence[Decision]) -> int:
+    """Return how many seconds a drain may take: the longest pod's own time twice, and some more.
+
+    Twice, for a pod behind a disruption budget may have to wait until another one has gone and come back. The grace
+    period holds the preStop: Kubernetes starts the two together.
+    """
+    longest = max((one.seconds for one in decisions if one.action is Action.EVICT), default=0)
+    return 2 * longest + MARGIN_SECONDS
+
+
+def pods_on(kube: Kube, node: str) -> list[Object]:
+    """Return the pods of a node in all namespaces."""
+    return kube.everywhere("pods", f"spec.nodeName={node}")
+
+
+def drain(
+    kube: Kube,
+    node: str,
+    decisions: Sequence[Decision],
+    seconds: float,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Evicted]:
+    """Evict what `decisions` say, and wait until the node is without these very pods, by their UIDs.
+
+    Args:
+        kube: for all namespaces.
+        node: its name.
+        decisions: of :func:`decide`.
+        seconds: until when budgets and slow pods are waited for.
+        stopped: asked all the time; True ends the drain.
+
+    Returns:
+        Every pod's way, also where the drain did not come to its end: see :func:`stayed`.
+    """
+    began = time.monotonic()
+    ways = [Evicted(one.namespace, one.pod, one.uid) for one in decisions if one.action is Action.EVICT]
+    due = {way.uid: 0.0 for way in ways}
+    asking: dict[str, Future[None]] = {}
+    looked = 0.0
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="evict") as pool:
+        while any(way.gone is None for way in ways):
+            now = time.monotonic() - began
+            if now >= seconds or stopped():
+                break
+            for way in ways:
+                asked = asking.get(way.uid)
+                if way.accepted is None and due[way.uid] <= now and (asked is None or asked.done()):
+                    due[way.uid] = now + AGAIN_SECONDS
+                    asking[way.uid] = pool.submit(_ask, kube, way, began)
+            if now - looked >= LOOK_SECONDS:
+                looked = now
+                _look(kube, node, ways, began)
+            time.sleep(0.05)
+        for future in asking.values():
+            future.cancel()
+    return ways
+
+
+def stayed(ways: Sequence[Evicted]) -> str:
+    """Say which pods are still there and what holds each; empty where none is."""
+    told = []
+    for way in ways:
+        if way.gone is not None:
+            continue
+        why = (
+            f"its eviction was accepted after {way.accepted:.0f} s and it has not gone since: look at its finalizers"
+            if way.accepted is not None
+            else way.held or "its eviction was not asked for any more"
+        )
+        told.append(f"pod {way.namespace}/{way.pod}: {why}")
+    return "; ".join(told)
+
+
+def _ask(kube: Kube, way: Evicted, began: float) -> None:
+    way.attempts += 1
+    try:
+        kube.within(way.namespace).evict(way.pod, uid=way.uid)
+    except NotFound:
+        way.gone = way.accepted = time.monotonic() - began
+        return
+    except (TooManyRequests, Conflict) as error:
+        if way.attempts == 1:
+            log("held", pod=way.pod, namespace=way.namespace, why=str(error))
+        way.held = str(error)
+        return
+    except StepError as error:
+        # An API server that is away is asked again; what is not allowed stays so, and is told at the end.
+        way.held = str(error)
+        if not isinstance(error, Temporary) and way.attempts == 1:
+            log("not-evicted", pod=way.pod, namespace=way.namespace, why=str(error))
+        return
+    way.accepted = time.monotonic() - began
+
+
+def _look(kube: Kube, node: str, ways: Sequence[Evicted], began: float) -> None:
+    try:
+        there = {str(pod["metadata"].get("uid")) for pod in pods_on(kube, node)}
+    except Temporary:
+        return  # it is looked at again
+    now = time.monotonic() - began
+    for way in ways:
+        if way.gone is None and way.uid not in there:
+            way.gone = now
+            log("evicted", pod=way.pod, namespace=way.namespace, seconds=round(now, 2), attempts=way.attempts)
