@@ -222,15 +222,18 @@ def begin(
     )
     forgotten = [each.id for each in restores(connection) if each.phase not in OVER and each.scope.overlaps(made.scope)]
     query(connection, "START TRANSACTION")
-    # Restores whose schemas were dropped half-way end here; their chunks are of no more use.
+    # Restores whose schemas were dropped half-way end here; their chunks are of no more use. A server on which a killed
+    # one had switched local_infile on is this one's to put back.
+    left = f"SELECT local_infile FROM {SCHEMA}.restores WHERE id = %s AND local_infile = @@server_uuid"
+    switched = [str(row[0]) for each in forgotten for row in query(connection, left, [each])]
     for each in forgotten:
         query(connection, f"DELETE FROM {SCHEMA}.restores WHERE id = %s", [each])
     query(connection, f"DELETE FROM {SCHEMA}.restore_chunks WHERE restore_id NOT IN (SELECT id FROM {SCHEMA}.restores)")
     query(
         connection,
         f"INSERT INTO {SCHEMA}.restores"
-        " (id, backup, fingerprint, names, tables, invisible_key, accounts, phase, workflow, gtids)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        " (id, backup, fingerprint, names, tables, invisible_key, accounts, phase, workflow, gtids, local_infile)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [
             made.id,
             made.backup,
@@ -242,6 +245,7 @@ def begin(
             made.phase,
             workflow,
             gtids,
+            switched[0] if switched else None,
         ],
     )
     for number, move in enumerate(moves):
@@ -278,11 +282,6 @@ def enter(connection: Any, restore: Restore, phase: str) -> None:
     ended = ", finished = CURRENT_TIMESTAMP(3)" if phase in OVER else ""
     query(connection, f"UPDATE {SCHEMA}.restores SET phase = %s{ended} WHERE id = %s", [phase, restore.id])
     restore.phase = phase
-
-
-def is_past(restore: Restore, phase: str) -> bool:
-    """Return whether a restore has left a phase behind."""
-    return PHASES.index(restore.phase) > PHASES.index(phase)
 
 
 def unfinished(connection: Any, restore: Restore) -> dict[str, int]:

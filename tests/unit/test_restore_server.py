@@ -138,6 +138,15 @@ def test_a_run_that_is_done_tells_the_same_again_and_another_run_is_refused(conn
     assert query(connection, "SELECT COUNT(*) > 0 FROM shop.orders") == [(1,)]
 
 
+def test_a_setting_that_a_killed_restore_left_is_put_back_by_the_next_though_it_begins_anew(connection: Any) -> None:
+    restore(VECTOR)
+    query(connection, "SET GLOBAL local_infile = ON")
+    query(connection, "UPDATE tiphys.restores SET phase = 'rows', local_infile = @@server_uuid")
+    query(connection, "DROP SCHEMA shop")
+    restore(VECTOR)
+    assert query(connection, "SELECT @@global.local_infile") == [(0,)]
+
+
 def test_tables_without_a_key_are_named_before_anything_is_changed(connection: Any, dump: Path) -> None:
     file = dump / "shop@log_unique.sql"
     file.write_text(file.read_text().replace("`line` varchar(100) NOT NULL", "`line` varchar(100) DEFAULT NULL"))
