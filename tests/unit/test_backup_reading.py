@@ -377,6 +377,7 @@ def test_what_limits_the_clients_of_a_server_leaves_nothing_out(
         query(connection, f"CREATE EVENT bounded.e{number} ON SCHEDULE EVERY 1 YEAR DO SELECT 1")
     changed = (
         "sql_select_limit = 2",
+        "max_join_size = 1",
         "sql_quote_show_create = OFF",
         "show_gipk_in_create_table_and_information_schema = OFF",
     )
