@@ -201,7 +201,7 @@ def _endpoint(given: Mapping[str, str]) -> str | None:
     try:
         url = urlsplit(given["S3_ENDPOINT"])
         whole = url.scheme in ("http", "https") and url.hostname and url.port != 0
-        whole = whole and not url.username and not url.query and url.path in ("", "/")
+        whole = whole and "@" not in url.netloc and not url.query and url.path in ("", "/")
     except ValueError:
         whole = False
     if not whole:

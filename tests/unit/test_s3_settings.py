@@ -116,6 +116,7 @@ def test_the_bucket_is_in_the_path_or_in_the_name(environment: dict[str, str], u
     [
         ("https://me:hunter2@s3.example.com", "'https://***@s3.example.com'"),
         ("https://hunter2@s3.example.com", "'https://***@s3.example.com'"),
+        ("https://:hunter2@s3.example.com", "'https://***@s3.example.com'"),
         ("http://[::1", "'http://[::1'"),
     ],
 )
