@@ -242,7 +242,7 @@ def to_xml(result: Result) -> bytes:
     def case(title: str, seconds: float, bad: str, skipped: bool = False) -> None:
         suite.case(title, seconds, bad, type=result.outcome.value, skipped=unreached if skipped else "")
 
-    damaged = "; ".join(f"{damage.what} {damage.why}" for damage in objects.damaged) if objects else order.problem
+    damaged = "; ".join(map(str, objects.damaged)) if objects else order.problem
     case(f"every file of {MANIFEST} is as written", objects.seconds if objects else 0.0, damaged, objects is None)
     if order.mode == "full":
         loaded = next((phase.seconds for phase in result.phases if phase.key == "loaded"), 0.0)

@@ -35,7 +35,7 @@ class Prepared:
     """What is going to be done."""
 
     backup: str = parameter("Name of the backup that is verified.", is_global=True)
-    rpo_seconds: float = parameter("Age of what the backup holds, at the start.", is_global=True)
+    rpo_seconds: float | None = parameter("Age of what the backup holds, at the start.", is_global=True)
     full: bool = parameter("Whether it is going to be restored.")
     order: Path = artifact("Everything that the other steps need to know.", ORDER)
 
@@ -140,7 +140,8 @@ def verify_prepare(
     )
     path = outputs_folder() / ORDER
     path.write_bytes(dump(order))
-    return Prepared(order.backup, order.age_seconds, mode == "full" and not order.problem, path)
+    age = order.age_seconds if order.moment else None
+    return Prepared(order.backup, age, mode == "full" and not order.problem, path)
 
 
 def read_manifest(bucket: Bucket, key: str, backup: str, *, locked: bool = False) -> Manifest | str:

@@ -95,6 +95,9 @@ class Damage:
     what: str
     why: str
 
+    def __str__(self) -> str:
+        return (self.why if self.why.startswith(f"{self.what} ") else f"{self.what} {self.why}").rstrip(".")
+
 
 @dataclass(frozen=True)
 class Objects:

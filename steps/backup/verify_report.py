@@ -149,7 +149,7 @@ def note(result: Result, report: str) -> dict[str, Any]:
         "verdict": result.outcome.value,
         "at": result.ended_at,
         "rtoSeconds": result.rto_seconds,
-        "rpoSeconds": result.order.age_seconds,
+        "rpoSeconds": result.order.age_seconds if result.order.moment else None,
         "run": result.order.run,
         "report": report,
         "mode": result.order.mode,

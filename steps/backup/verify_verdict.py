@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from steps.backup.manifest import FILE as MANIFEST
 from steps.backup.verify_content import listed
 from steps.backup.verify_expect import expectation
-from steps.backup.verify_record import Checks, Kind, Objects, Order, Restoration, Scratch, seconds_between
+from steps.backup.verify_record import Checks, Damage, Kind, Objects, Order, Restoration, Scratch, seconds_between
 from steps.report.outcome import Outcome
 
 NAMED = 10
@@ -133,9 +133,9 @@ def damages(order: Order, objects: Objects | None, restoration: Restoration | No
     """Return what is wrong with the backup itself or with what came out of it, each in a sentence."""
     found = []
     if order.problem and objects is None:
-        found.append(f"{MANIFEST}: {order.problem}")
+        found.append(f"{Damage(MANIFEST, order.problem)}.")
     if objects:
-        found += _few([f"{damage.what} {damage.why}." for damage in objects.damaged], "damaged files")
+        found += _few([f"{damage}." for damage in objects.damaged], "damaged files")
     if restoration and restoration.error and not restoration.refused:
         found.append(f"The backup does not restore: {restoration.error}")
     if checks:

@@ -153,6 +153,17 @@ def test_damage_that_was_found_before_a_stop_is_still_a_fail() -> None:
     assert (result.outcome, result.problems) == ("FAIL", ("@.sql is missing.",))
 
 
+def test_a_file_whose_fault_begins_with_its_name_is_named_once() -> None:
+    why = "tiphys.json is no JSON: line 2. Take another one."
+    damaged = dataclasses.replace(OBJECTS, damaged=(Damage("tiphys.json", why),))
+    order = dataclasses.replace(ORDER, problem=why, moment="")
+    missing = {"scratch": None, "restoration": None, "checks": None}
+    for objects in (damaged, None):
+        result = judged(order, objects=objects, **missing)
+        assert result.problems == (why,)
+        assert note(result, "r")["rpoSeconds"] is None, "nobody knows how old it is"
+
+
 def test_the_files_alone_can_be_verified() -> None:
     order = dataclasses.replace(ORDER, mode="objects", questions=(), max_rto=None)
     result = judged(order, scratch=None, restoration=None, checks=None)
