@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +77,10 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
+            folder = Path(__file__).parent.parent / "workflows"
+            runbooks = [module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)])]
+            if args[0] in runbooks:
+                raise click.UsageError(f"{args[0]} is a template; run it: tiphys submit {args[0]} -p ...", ctx)
             close = difflib.get_close_matches(args[0], COMMANDS, n=2)
             hint = f"; did you mean {' or '.join(close)}?" if close else ". `tiphys --help` lists them"
             raise click.UsageError(f"there is no command {args[0]}{hint}", ctx)

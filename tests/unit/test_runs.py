@@ -168,6 +168,11 @@ def test_templates_tell_what_there_is_and_what_each_takes(platform: Settings) ->
     assert "did you mean failover-drill?" in call(platform, "templates", "failover-dril").stderr
 
 
+def test_a_template_is_no_command_but_can_be_run(platform: Settings) -> None:
+    assert "restore is a template; run it: tiphys submit restore -p ..." in call(platform, "restore").stderr
+    assert "did you mean backups?" in call(platform, "backps").stderr
+
+
 def test_runs_are_listed_newest_first(platform: Settings) -> None:
     outputs = {"parameters": [{"name": "verdict", "value": "PASS"}]}
     put_run(platform, "listed", "Succeeded", [], outputs=outputs)
