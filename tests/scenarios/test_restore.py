@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from platform_run import Platform
 
 from steps.backup.restore import wait_for_primary
@@ -29,6 +31,7 @@ def test_a_new_cluster_and_a_table_of_the_live_one_are_as_they_were(platform: Pl
     ask(platform, demo, "GRANT SELECT ON employees.* TO clerk")
     backup = platform.succeeds("backup", cluster=demo).outputs["backup"]
     options = {"create": "true", "servers": 1, "routers": 0}
+    new = f"again-{int(time.time()) % 100_000}"  # a second try of this test finds the first one's cluster
 
     ask(platform, demo, "DELETE FROM employees.titles LIMIT 100")
     refused = platform.run("restore", cluster=demo, backup=backup, tables="employees.titles")
@@ -38,14 +41,14 @@ def test_a_new_cluster_and_a_table_of_the_live_one_are_as_they_were(platform: Pl
     assert ask(platform, demo, f"SELECT COUNT(*) > 0 FROM {done.outputs['aside']}.titles") == [(1,)]
     ask(platform, demo, f"DROP SCHEMA {done.outputs['aside']}")
 
-    nothing = platform.run("restore", cluster="again", backup="demo-20000101-000000", **options)
+    nothing = platform.run("restore", cluster=new, backup="demo-20000101-000000", **options)
     assert nothing.phase == "Failed" and "demo-20000101-000000" in platform.logs(nothing)
-    assert platform.kube.find("innodbclusters", "again") is None, "no cluster is made for a backup that is not there"
-    made = platform.succeeds("restore", cluster="again", backup="latest", **{"from-cluster": demo}, **options)
+    assert platform.kube.find("innodbclusters", new) is None, "no cluster is made for a backup that is not there"
+    made = platform.succeeds("restore", cluster=new, backup="latest", **{"from-cluster": demo}, **options)
     assert (made.outputs["backup"], made.outputs["change"]) == (backup, "created")
     assert made.outputs["gtids-taken"] == "taken-over"
-    assert sums(platform, "again") == before
-    assert ask(platform, "again", f"SELECT GTID_SUBSET('{made.outputs['gtid']}', @@global.gtid_executed)") == [(1,)]
-    assert ("GRANT SELECT ON `employees`.* TO `clerk`@`%`",) in ask(platform, "again", "SHOW GRANTS FOR clerk")
-    refused = platform.run("restore", cluster="again", backup=backup, **options)
-    assert refused.phase == "Failed" and "has employees already" in platform.logs(refused)
+    assert sums(platform, new) == before
+    assert ask(platform, new, f"SELECT GTID_SUBSET('{made.outputs['gtid']}', @@global.gtid_executed)") == [(1,)]
+    assert ("GRANT SELECT ON `employees`.* TO `clerk`@`%`",) in ask(platform, new, "SHOW GRANTS FOR clerk")
+    refused = platform.run("restore", cluster=new, backup=backup, **options)
+    assert refused.phase == "Failed" and "has employees" in platform.logs(refused)

@@ -417,7 +417,7 @@ async def test_a_template_made_a_moment_ago_is_found(kube: Kube) -> None:
 
 async def test_a_workflow_made_again_under_its_name_waits_for_what_is_left(kube: Kube, tmp_path: Path) -> None:
     inside = tmp_path / "inside"
-    critical = shell("a", f"mkdir {inside} || exit 9; trap 'sleep 0.5; rmdir {inside}; exit 0' TERM; sleep 60 & wait")
+    critical = shell("a", f"trap 'sleep 0.5; rmdir {inside}; exit 0' TERM; mkdir {inside} || exit 9; sleep 60 & wait")
     lock = {"mutexes": [{"name": "again"}]}
     await submit(kube, "again", in_turn(critical, synchronization=lock))
     while not inside.exists():
