@@ -37,10 +37,11 @@ class Move(NamedTuple):
     """One thing that is in the way.
 
     Attributes:
-        kind: schema, event, trigger, key, place-holder (of a view that another may use), view, function, procedure or
-            table.
+        kind: schema, event, trigger, key, place-holder (of a view that another may use), view, function, procedure,
+            grant (of a routine) or table.
         schema: where it is.
-        name: of it; of a key, its table and its name as JSON; of a schema, where its tables go.
+        name: of it; of a key, its table and its name as JSON; of a grant, the routine's kind, its name and the
+            account's two parts as JSON; of a schema, where its tables go.
         away: SQL that moves or drops it; empty for tables, which go all at once.
         back: SQL that brings it back, in the form of a dump's files.
     """
@@ -68,7 +69,7 @@ class Aside:
         return {move.schema: move.name for move in self.of("schema")}
 
 
-_COME_BACK = ("function", "procedure", "key", "place-holder", "view", "trigger", "event")
+_COME_BACK = ("function", "procedure", "grant", "key", "place-holder", "view", "trigger", "event")
 """The order in which things come back after their tables: an event begins to work at once, so it is the last."""
 
 
@@ -156,7 +157,32 @@ def _programs(connection: Any, header: dump_ddl.Header, schema: str) -> list[Mov
         names: dict[str, list[str]] = {"events": [], "functions": [], "procedures": [], f"{kind}s": [name]}
         back = dump_ddl.schema(connection, header, schema, enabled=frozenset(), **names)
         made.append(Move(kind, schema, name, f"DROP {kind.upper()} {quoted(schema)}.{quoted(name)}", back))
+    return made + _grants(connection, schema)
+
+
+def _grants(connection: Any, schema: str) -> list[Move]:
+    """Return what accounts may do with a schema's routines: a server forgets that as soon as one is dropped."""
+    rows = query(
+        connection,
+        "SELECT LOWER(routine_type), routine_name, user, host, CAST(proc_priv AS CHAR) FROM mysql.procs_priv"
+        " WHERE db = %s ORDER BY 1, 2, 3, 4",
+        [schema],
+    )
+    made = []
+    for kind, name, user, host, rights in rows:
+        given = [right for right in str(rights).upper().split(",") if right != "GRANT"]
+        option = " WITH GRANT OPTION" if len(given) < len(str(rights).split(",")) else ""
+        what = f"{str(kind).upper()} {quoted(schema)}.{quoted(name)} TO {quoted(user)}@{quoted(host)}"
+        back = f"GRANT {', '.join(given) or 'USAGE'} ON {what}{option};\n"
+        made.append(Move("grant", schema, json.dumps([str(kind), str(name), str(user), str(host)]), "", back))
     return made
+
+
+def grant_again(connection: Any, aside: Aside) -> None:
+    """Let accounts do with routines what they might before these were dropped, where there are such ones (again)."""
+    for move in aside.of("grant"):
+        if _is_there(connection, move):
+            load_objects.run(connection, f"grants of {move.schema}", statements(move.back))
 
 
 def _triggers(connection: Any, header: dump_ddl.Header, tables: list[tuple[str, str]]) -> list[Move]:
@@ -193,12 +219,14 @@ _THERE = {
     " WHERE routine_schema = %s AND routine_name = %s AND routine_type = 'PROCEDURE'",
     "key": "SELECT 1 FROM information_schema.referential_constraints"
     " WHERE constraint_schema = %s AND table_name = %s AND constraint_name = %s",
+    "grant": "SELECT 1 FROM information_schema.routines, mysql.user WHERE routine_schema = %s"
+    " AND LOWER(routine_type) = %s AND routine_name = %s AND user = %s AND host = %s",
     "table": "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",
 }
 
 
 def _is_there(connection: Any, move: Move) -> bool:
-    names = json.loads(move.name) if move.kind == "key" else [move.name]
+    names = json.loads(move.name) if move.kind in ("key", "grant") else [move.name]
     return bool(query(connection, _THERE[move.kind], [move.schema, *names]))
 
 
@@ -294,9 +322,13 @@ def put_back(target: Target, restore: Restore) -> None:
             if tables:
                 query(connection, _rename(tables, places, back=True))
         for move in [each for kind in _COME_BACK for each in aside.of(kind)]:
-            if move.kind != "key" or not _is_there(connection, move):
-                query(connection, f"USE {quoted(move.schema)}")
-                load_objects.run(connection, f"{move.kind} {move.schema}.{move.name}", statements(move.back))
+            # A key may have come back before a kill; what a grant is about, or for, may be gone.
+            if (move.kind == "key" and _is_there(connection, move)) or (
+                move.kind == "grant" and not _is_there(connection, move)
+            ):
+                continue
+            query(connection, f"USE {quoted(move.schema)}")
+            load_objects.run(connection, f"{move.kind} {move.schema}.{move.name}", statements(move.back))
         for place in places.values():
             left = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s LIMIT 1"
             if not query(connection, left, [place]):

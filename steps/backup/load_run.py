@@ -280,6 +280,7 @@ def _work(connection: Any, source: Source, target: Target, plan: Plan, work: Res
             make(worker, plan)
     with target.session() as worker:
         load_objects.grant(worker, plan, accounts)
+        load_aside.grant_again(worker, load_aside.noted(connection, work))
     if work.gtids == "wanted":
         with target.session() as worker:
             load_state.note(connection, work, "gtids", load_gtids.take_over(worker, plan.instance.gtid_executed))

@@ -323,3 +323,21 @@ def test_what_fails_before_the_old_tables_go_brings_back_what_was_dropped(
     query(connection, "DROP TRIGGER shop.late")
     assert everything(connection) == before
     assert not [name for name in names(connection, "SHOW DATABASES") if "__before_" in name]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_may_run_a_routine_may_run_the_one_that_takes_its_place(connection: Any, dump: Path, fails: bool) -> None:
+    lived_in(connection)
+    (routine, *_) = (row[1] for row in query(connection, "SHOW PROCEDURE STATUS WHERE db = 'shop'"))
+    query(connection, "CREATE USER IF NOT EXISTS 'run''ner'@'10.%'")
+    try:
+        query(connection, f"GRANT EXECUTE ON PROCEDURE shop.{routine} TO 'run''ner'@'10.%' WITH GRANT OPTION")
+        before = names(connection, "SHOW GRANTS FOR 'run''ner'@'10.%'")
+        if fails:
+            with pytest.raises(DamagedChunk, match="back where it was"):
+                restore(damaged(dump), only=["shop"], replace=True)
+        else:
+            restore(only=["shop"], replace=True)
+        assert names(connection, "SHOW GRANTS FOR 'run''ner'@'10.%'") == before
+    finally:
+        query(connection, "DROP USER 'run''ner'@'10.%'")
