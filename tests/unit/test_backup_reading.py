@@ -55,8 +55,14 @@ def connection(server: Server) -> Iterator[Any]:
         yield opened
 
 
+def next_second() -> None:
+    """Wait until the second that the last backup's name has is over."""
+    time.sleep(1 - time.time() % 1)
+
+
 def backed_up(bucket: Bucket, schema: str, **options: Any) -> Manifest:
     selection = Selection((schema,), exclude_users=("*",))
+    next_second()
     made, _ = back_up(alone(ADDRESS), ROOT, bucket, "tiphys", selection, **({"parallel": 3} | options))
     return made
 
@@ -410,6 +416,7 @@ def test_a_selection_of_nothing_is_no_backup(
     keyed: Manifest, bucket: Bucket, include: tuple[str, ...], said: str
 ) -> None:
     before = set(bucket.keys(""))
+    next_second()
     with pytest.raises(BadParameters, match=re.escape(f"include names {said},")):
         back_up(alone(ADDRESS), ROOT, bucket, "tiphys", Selection(include), parallel=1)
     assert set(bucket.keys("")) == before
@@ -417,6 +424,7 @@ def test_a_selection_of_nothing_is_no_backup(
 
 def test_a_pattern_may_find_nothing_yet(keyed: Manifest, bucket: Bucket) -> None:
     selection = Selection(("keyed.few", "tenant_*"), exclude_users=("*",))
+    next_second()
     made, _ = back_up(alone(ADDRESS), ROOT, bucket, "tiphys", selection, parallel=1)
     assert list(made.tables["keyed"]) == ["few"]
 
@@ -438,8 +446,7 @@ class _Meeting(Bucket):
 
 def test_two_clusters_of_one_name_never_share_a_backup(keyed: Manifest, bucket: Bucket) -> None:
     both = threading.Barrier(2)
-    moment = time.time()
-    time.sleep(1 - moment % 1)  # the name has the second
+    next_second()
     ended: dict[str, Any] = {}
 
     def back_up_in(namespace: str) -> None:
