@@ -24,7 +24,8 @@ import click
 
 from steps.drill.attempts import Outcome
 from steps.drill.evidence import Evidence, Proof, Target
-from steps.drill.faults import Crash, Fault, Scene, Switchover
+from steps.drill.fault import Fault, Scene
+from steps.drill.faults import Crash, Switchover
 from steps.drill.guards import look
 from steps.drill.measurement import Measurement
 from steps.drill.parameters import DrillParameters

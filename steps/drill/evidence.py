@@ -9,6 +9,19 @@ from steps.drill.samples import MemberSample, Observed, PodSample
 
 
 @dataclass(frozen=True)
+class Process:
+    """A process in a container that can be known again, though its number may pass on to another.
+
+    Attributes:
+        pid: its number, as the container counts.
+        started: its start in the kernel's ticks since boot (field 22 of `/proc/PID/stat`).
+    """
+
+    pid: int
+    started: int
+
+
+@dataclass(frozen=True)
 class Target:
     """What the fault is aimed at, as it was before.
 
@@ -19,6 +32,7 @@ class Target:
         server_started: start of the server's process on the drill's clock, before; None if not known.
         heir: `server_uuid` of the member that is to become primary, empty where the group decides.
         grace_seconds: the pod's termination grace period.
+        process: the server's process, where the fault has to know it again.
     """
 
     pod: str
@@ -27,6 +41,7 @@ class Target:
     server_started: float | None = None
     heir: str = ""
     grace_seconds: int = 30
+    process: Process | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +53,16 @@ class Evidence:
         pods: changes of pods.
         members: samples of servers.
         observed: the group over time.
+        witness: what the injection itself saw of its effect, where nothing else could; empty for nothing.
+        witnessed_at: when it had.
     """
 
     injected_at: float
     pods: Sequence[PodSample]
     members: Sequence[MemberSample]
     observed: Sequence[Observed]
+    witness: str = ""
+    witnessed_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,11 +82,6 @@ class Proof:
 
 def first_effect(target: Target, evidence: Evidence) -> float | None:
     """Return when the target was first seen hit: it no longer answers, or it is no ONLINE primary for the majority."""
-    silent = (
-        sample.end
-        for sample in evidence.members
-        if sample.pod == target.pod and sample.start >= evidence.injected_at and sample.view is None
-    )
     deposed = (
         seen.at
         for seen in evidence.observed
@@ -75,8 +89,16 @@ def first_effect(target: Target, evidence: Evidence) -> float | None:
         and seen.topology.members
         and (seen.topology.primary is None or seen.topology.primary.id != target.server)
     )
-    moments = [moment for moment in (next(silent, None), next(deposed, None)) if moment is not None]
+    moments = [moment for moment in (no_answer(target, evidence), next(deposed, None)) if moment is not None]
     return min(moments, default=None)
+
+
+def no_answer(target: Target, evidence: Evidence) -> float | None:
+    """Return when the target was first seen not to answer, or None."""
+    for sample in evidence.members:
+        if sample.pod == target.pod and sample.start >= evidence.injected_at and sample.view is None:
+            return sample.end
+    return None
 
 
 def left_group(target: Target, evidence: Evidence) -> float | None:

@@ -1,13 +1,12 @@
 """The faults a drill can inject: small objects in a registry, each with its guard, its act and its proof.
 
 A fault that lasts (a frozen process, a broken network) ends in `stop`; what it leaves changed is put back by `undo`
-from what was written down before. The faults here are over as soon as they have happened.
+from what was written down before.
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import Any
 
 from steps.drill.evidence import (
@@ -20,64 +19,11 @@ from steps.drill.evidence import (
     other_pod,
     other_process,
 )
+from steps.drill.fault import Fault, Scene
+from steps.drill.freeze import Freeze
 from steps.errors import StepError
-from steps.kube.client import Kube
-from steps.mysql.connection import SERVER_PORT, Credentials, query, session
+from steps.mysql.connection import SERVER_PORT, query, session
 from steps.mysql.topology import Topology
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Where a fault acts: clients and the cluster. Carries no state of the drill."""
-
-    kube: Kube
-    cluster: str
-    credentials: Credentials
-
-
-class Fault:
-    """One kind of fault, aimed at the primary.
-
-    Attributes:
-        name: the value of parameter `fault`.
-        event: what it is, in the past tense, for people ("the primary was killed").
-        removes_member: whether a member is lost until it is back, which quorum must survive.
-    """
-
-    name = ""
-    event = ""
-    removes_member = True
-
-    def guard(self, topology: Topology) -> list[str]:
-        """Return why this fault must not be injected now, beyond what holds for every fault."""
-        return [] if topology.secondaries else ["there is no ONLINE secondary that could become primary"]
-
-    def describe(self, target: Target) -> str:
-        """Return what will be done, for the dry run and the report."""
-        raise NotImplementedError
-
-    def landing_seconds(self, target: Target) -> float:
-        """Return how long after the injection its proof may take."""
-        return 30.0
-
-    def heir(self, scene: Scene, topology: Topology) -> str:
-        """Return the `server_uuid` of the member that this fault makes primary; empty where the group decides."""
-        return ""
-
-    def inject(self, scene: Scene, target: Target) -> None:
-        """Do it. Returns when the request was carried out, which is not yet proof."""
-        raise NotImplementedError
-
-    def proof(self, target: Target, evidence: Evidence) -> Proof | None:
-        """Return the proof that it landed, or None so far."""
-        raise NotImplementedError
-
-    def stop(self, scene: Scene, target: Target) -> None:
-        """End a fault that lasts; called once after recovery, and when the drill is aborted."""
-
-    def undo(self, scene: Scene, before: dict[str, Any]) -> list[str]:
-        """Put back what the fault left changed, from the intent's `before`; return what was done. May run twice."""
-        return []
 
 
 class Switchover(Fault):
@@ -207,5 +153,7 @@ def _both(target: Target, evidence: Evidence, changed: Proof | None) -> Proof | 
     return Proof(at, max(left, changed.seen_at), f"{changed.text}; the member left the group")
 
 
-FAULTS: dict[str, Fault] = {fault.name: fault for fault in (Switchover(), DeletePod(), Crash(), RestartContainer())}
+FAULTS: dict[str, Fault] = {
+    fault.name: fault for fault in (Switchover(), DeletePod(), Crash(), RestartContainer(), Freeze())
+}
 """Every fault by its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steps.drill.faults import Fault, Scene
+from steps.drill.fault import Fault, Scene
 from steps.drill.intent import Intent, another_drill, read
 from steps.errors import Refused
 from steps.kube.client import Kube, Object

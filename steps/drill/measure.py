@@ -35,6 +35,7 @@ class Measured:
 @options.write_interval
 @options.writers
 @options.readers
+@options.hold
 def drill_measure(
     namespace: str,
     cluster: str,
@@ -48,6 +49,7 @@ def drill_measure(
     write_interval_ms: int,
     writers: int,
     readers: int,
+    hold_seconds: float,
 ) -> Measured:
     """Inject the fault and measure what clients feel.
 
@@ -68,6 +70,7 @@ def drill_measure(
         write_interval_ms,
         writers,
         readers,
+        hold_seconds,
     )
     told: list[str] = []
     # Argo stops a step by SIGTERM: end the fault, keep what was measured, and go.

@@ -15,7 +15,7 @@ from typing import Any
 
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Stall
-from steps.drill.evidence import Evidence, Proof, Target
+from steps.drill.evidence import Evidence, Process, Proof, Target
 from steps.drill.ledger import ClientRecord
 from steps.drill.samples import MemberSample, Observed, PodSample, observe
 from steps.errors import BadParameters
@@ -44,6 +44,8 @@ class Measurement:
         injected_at: when the injection began; None where it never did.
         injected_until: when the call that injects returned.
         injection_error: what the call said, empty for success.
+        witness: what the injection itself saw of its effect; empty for nothing.
+        released_at: when a fault that lasts was ended; None where it was not, or does not last.
         proof: that the fault landed, or None.
         ended_at: when the clients were stopped.
         end: recovered, timeout, aborted or not-landed.
@@ -72,6 +74,8 @@ class Measurement:
     injected_at: float | None = None
     injected_until: float | None = None
     injection_error: str = ""
+    witness: str = ""
+    released_at: float | None = None
     proof: Proof | None = None
     ended_at: float = 0.0
     end: str = ""
@@ -115,7 +119,9 @@ class Measurement:
     def evidence(self) -> Evidence:
         """Return everything sampled; only for a measurement with an injection."""
         assert self.injected_at is not None
-        return Evidence(self.injected_at, self.pods, self.members, self.observed())
+        return Evidence(
+            self.injected_at, self.pods, self.members, self.observed(), self.witness, self.injected_until or 0.0
+        )
 
 
 def _rounded(at: float | None) -> float | None:
@@ -178,6 +184,7 @@ def from_json(values: dict[str, Any]) -> Measurement:
     ]
     target = dict(values.pop("target"))
     target["before"] = PodSample(*target["before"])
+    target["process"] = Process(**target["process"]) if target.get("process") else None
     proof = values.pop("proof")
     clients = [
         ClientRecord(

@@ -15,8 +15,8 @@ fault = option(
     "--fault",
     required=True,
     type=click.Choice(list(FAULTS)),
-    help="What happens to the primary: a planned switchover, its pod deleted in good order, mysqld killed, or its "
-    "container restarted in good order.",
+    help="What happens to the primary: a planned switchover, its pod deleted in good order, mysqld killed, its "
+    "container restarted in good order, or mysqld frozen for hold-seconds.",
 )
 max_write_downtime = option(
     "--max-write-downtime-seconds",
@@ -47,6 +47,12 @@ timeout = option(
     type=click.FloatRange(5, 3600),
     default=180,
     help="How long to wait for the group to be whole again before giving up.",
+)
+hold = option(
+    "--hold-seconds",
+    type=click.FloatRange(1, 120),
+    default=30,
+    help="How long a fault that lasts goes on (freeze); the others are over at once.",
 )
 write_interval = option(
     "--write-interval-ms",

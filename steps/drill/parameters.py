@@ -17,3 +17,4 @@ class DrillParameters:
     write_interval_ms: int = 20
     writers: int = 4
     readers: int = 2
+    hold_seconds: float = 30.0

@@ -28,13 +28,14 @@ class Preflight:
 def drill_preflight(namespace: str, cluster: str, workflow: str, fault: str, dry_run: bool) -> Preflight:
     """Check that a drill is allowed and safe, and say what it would do. The dry run ends here."""
     from steps.drill.guards import look, require_safe, told_plan
-    from steps.drill.target import choose
+    from steps.drill.target import choose, require_possible
     from steps.kube.client import connect
 
     facts, scene = look(connect(namespace), cluster, workflow)
     chosen = FAULTS[fault]
     require_safe(facts, chosen)
     target = choose(scene, chosen, facts.topology)
+    require_possible(chosen, target)
     plan = told_plan(facts, chosen, chosen.describe(target), dry_run=dry_run)
     log("plan", group=facts.topology.summary(), routers=facts.routers_ready, plan=plan, dry_run=dry_run)
     return Preflight(not dry_run, facts.production and not dry_run, target.pod, plan)

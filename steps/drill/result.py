@@ -83,7 +83,9 @@ def evaluate(measurement: Measurement, verification: Verification | None) -> Res
     """Return the result of a drill; the same two files always give the same result."""
     fault_at = measurement.injected_at if measurement.injected_at is not None else measurement.ended_at
     evidence = measurement.evidence()
-    story = timeline(measurement.target, evidence, measurement.proof, measurement.of_kind("write"))
+    story = timeline(
+        measurement.target, evidence, measurement.proof, measurement.of_kind("write"), measurement.released_at
+    )
     writes = downtime(measurement.acknowledged("write"), 0.0, fault_at, measurement.ended_at)
     has_readers = any(client.kind == "read" for client in measurement.clients)
     reads = downtime(measurement.acknowledged("read"), 0.0, fault_at, measurement.ended_at) if has_readers else None

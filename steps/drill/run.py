@@ -17,20 +17,22 @@ from steps.drill import intent, rows
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Clock, Heartbeat
 from steps.drill.evidence import Evidence, Proof, Target
-from steps.drill.faults import Fault, Scene
+from steps.drill.fault import Fault, Scene
 from steps.drill.guards import Facts, require_safe
 from steps.drill.ledger import Endpoint, Ledger
 from steps.drill.measurement import Measurement
 from steps.drill.parameters import DrillParameters
 from steps.drill.sampler import GroupSampler
 from steps.drill.samples import Observed, Onlooker
-from steps.drill.target import choose, primary_of, read_settings, read_versions
+from steps.drill.target import choose, memory, primary_of, read_settings, read_versions, require_possible
 from steps.drill.watch import KillSwitch, Limits, StopReason
-from steps.errors import Refused, StepError
+from steps.errors import Refused
 from steps.log import log
 from steps.mysql.connection import ROUTER_RO_PORT, ROUTER_RW_PORT, SERVER_PORT, session
 
 TICK_SECONDS = 0.05
+INJECTION_SECONDS = 30.0
+"""How long the end of the drill waits for an injection, or the end of one, that is under way."""
 PROOF_SECONDS = 0.2
 """How often the samples are searched for proof."""
 STEADY_LIMIT_SECONDS = 20.0
@@ -75,6 +77,8 @@ class Drill:
         self._onlooker = Onlooker(facts.cluster, facts.topology.expected)
         self._live = _Live([])
         self._limits = Limits()
+        self._injection: threading.Thread | None = None
+        self._release: threading.Thread | None = None
 
     def measure(self) -> Measurement:
         """Run the drill and return what was measured.
@@ -87,9 +91,8 @@ class Drill:
         require_safe(facts, fault)
         primary = primary_of(facts.topology)
         target = choose(scene, fault, facts.topology)
-        note = intent.Intent(
-            facts.workflow, fault.name, intent.now(), {"primary": target.pod, "server": target.server}, self._expiry()
-        )
+        require_possible(fault, target)
+        note = intent.Intent(facts.workflow, fault.name, intent.now(), memory(target), self._expiry())
         intent.write(scene.kube, facts.cluster, note)
         log("intent-noted", run=facts.workflow, fault=fault.name, primary=target.pod)
         with session(primary.address, SERVER_PORT, scene.credentials, what=primary.pod) as connection:
@@ -129,7 +132,7 @@ class Drill:
         if not self._by_hand:
             return ""
         p = self._parameters
-        seconds = 600 + p.steady_seconds + p.timeout_seconds + p.settle_seconds
+        seconds = 600 + p.steady_seconds + p.timeout_seconds + p.settle_seconds + p.hold_seconds
         return self._clock.wall(self._clock() + seconds).isoformat(timespec="seconds")
 
     def _make_ledger(self) -> Ledger:
@@ -189,6 +192,7 @@ class Drill:
         measurement.target = target
         measurement.injected_at = injected = self._clock()
         injection = threading.Thread(target=self._inject, args=(target,), name="inject", daemon=True)
+        self._injection = injection
         injection.start()
         log("injected", plan=measurement.plan)
         proof: Proof | None = None
@@ -210,7 +214,9 @@ class Drill:
                 patience = 5.0 if measurement.injection_error else fault.landing_seconds(target)
                 if now - (measurement.injected_until or injected) > patience:
                     return self._end("not-landed", f"no proof that the fault landed within {patience:.0f} s")
-            back = proof is not None and not injection.is_alive() and self._whole() and self._writes_flow(proof)
+            lasting = fault.lasts and self._hold(now)
+            over = not injection.is_alive() and not lasting
+            back = proof is not None and over and self._whole() and self._writes_flow(proof)
             recovered = (recovered if recovered is not None else now) if back else None
             if recovered is not None and now - recovered >= self._parameters.settle_seconds:
                 return self._end("recovered", "the group is whole and writes succeed")
@@ -225,9 +231,31 @@ class Drill:
         log("observation-ended", end=end, reason=reason)
         self._measurement.end, self._measurement.end_reason = end, reason
 
+    def _hold(self, now: float) -> bool:
+        """Tell whether a fault that lasts still does, and begin to end it when it has been held for long enough."""
+        until = self._measurement.injected_until
+        if self._release is None and until is not None and now - until >= self._parameters.hold_seconds:
+            self._release = threading.Thread(target=self._stop_fault, name="release", daemon=True)
+            self._release.start()
+        return self._measurement.released_at is None
+
+    def _stop_fault(self) -> None:
+        """End a fault that lasts; not before the injection is over, which would outlive it."""
+        measurement, fault = self._measurement, self._fault
+        if not fault.lasts or self._injection is None or measurement.released_at is not None:
+            return
+        self._injection.join(INJECTION_SECONDS)
+        try:
+            fault.stop(self._scene, measurement.target)
+        except Exception as error:  # the exit handler and the reaper come next, and say so
+            measurement.holes.append(f"ending the fault failed: {error}")
+            return
+        measurement.released_at = self._clock()
+        log("fault-ended", after_seconds=round(measurement.released_at - (measurement.injected_at or 0.0), 3))
+
     def _inject(self, target: Target) -> None:
         try:
-            self._fault.inject(self._scene, target)
+            self._measurement.witness = self._fault.inject(self._scene, target) or ""
         except Exception as error:  # the drill goes on: proof decides what this means
             self._measurement.injection_error = f"{type(error).__name__}: {error}"
         self._measurement.injected_until = self._clock()
@@ -235,7 +263,9 @@ class Drill:
     def _evidence(self) -> Evidence:
         injected = self._measurement.injected_at
         assert injected is not None
-        return Evidence(injected, self._sampler.pods.samples, self._sampler.samples, self._live.observed)
+        sampler, m = self._sampler, self._measurement
+        witnessed = m.injected_until or 0.0
+        return Evidence(injected, sampler.pods.samples, sampler.samples, self._live.observed, m.witness, witnessed)
 
     def _writes_flow(self, proof: Proof) -> bool:
         """Tell whether the primary of now has acknowledged a write since the fault landed."""
@@ -249,13 +279,11 @@ class Drill:
     def _finish(self) -> None:
         """Stop everything that was started, whether or not the drill came to its end, and keep what it saw."""
         measurement = self._measurement
+        if self._release is not None:
+            self._release.join(INJECTION_SECONDS)
+        self._stop_fault()
         measurement.ended_at = self._clock()
         measurement.clients = self._ledger.stop() if self._ledger.clients[0].ident else []
-        if measurement.injected_at is not None:
-            try:
-                self._fault.stop(self._scene, measurement.target)
-            except StepError as error:
-                measurement.holes.append(f"stopping the fault failed: {error}")
         self._sampler.stop()
         self._switch.stop()
         self._heartbeat.stop()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 import mysql.connector
 
 from steps.drill.evidence import Target
-from steps.drill.faults import Fault, Scene
+from steps.drill.fault import Fault, Scene
 from steps.drill.samples import pod_sample
-from steps.errors import Temporary
+from steps.errors import Refused, Temporary
 from steps.mysql.connection import SERVER_PORT, query, session
 from steps.mysql.topology import Member, Topology
 
@@ -53,7 +54,22 @@ def choose(scene: Scene, fault: Fault, topology: Topology) -> Target:
         before=pod_sample(0.0, pod),
         heir=fault.heir(scene, topology),
         grace_seconds=int(pod["spec"].get("terminationGracePeriodSeconds", 30)),
+        process=fault.process(scene, topology),
     )
+
+
+def require_possible(fault: Fault, target: Target) -> None:
+    """Raise Refused where a fault cannot be injected into its target."""
+    if reasons := fault.obstacles(target):
+        raise Refused("Refused, nothing was changed: " + "; ".join(reasons) + ".")
+
+
+def memory(target: Target) -> dict[str, Any]:
+    """Return what an intent keeps of a target, from which a fault is undone."""
+    kept: dict[str, Any] = {"primary": target.pod, "server": target.server}
+    if target.process is not None:
+        kept |= {"uid": target.before.uid, "container": target.before.container, "process": asdict(target.process)}
+    return kept
 
 
 def read_settings(scene: Scene, primary: Member) -> dict[str, str]:

@@ -27,7 +27,8 @@ class Moment:
     """Something that happened in a failover.
 
     Attributes:
-        key: one of injected, landed, unreachable, left, elected, routed, first-write, whole.
+        key: one of injected, landed, unreachable, left, elected, routed, first-write, released (only of a fault that
+            lasts), whole.
         title: for people.
         at: when, on the drill's clock; None where it was not seen.
         note: more about it.
@@ -100,6 +101,7 @@ PHASE_TITLES = {
     "elected": "Until a new primary is elected",
     "routed": "Until the Router leads to it",
     "first-write": "Until the first write succeeds",
+    "released": "Until the fault is ended",
     "whole": "Until full redundancy",
 }
 """What happens before each moment."""
@@ -112,6 +114,7 @@ def timeline(
     evidence: Evidence,
     proof: Proof | None,
     attempts: Iterable[Sequence[Attempt]],
+    released: float | None = None,
 ) -> Timeline:
     """Return the story of one failover.
 
@@ -120,6 +123,7 @@ def timeline(
         evidence: everything sampled.
         proof: that the fault landed, or None.
         attempts: of each writing client.
+        released: when a fault that lasts was ended.
     """
     injected = evidence.injected_at
     after = [seen for seen in evidence.observed if seen.at > injected and seen.topology.members]
@@ -150,6 +154,7 @@ def timeline(
         Moment("elected", "New primary elected", elected, name),
         Moment("routed", "Router leads to it", routed, "a client's new connection reached the new primary"),
         Moment("first-write", "First write acknowledged", first_write, "by the new primary"),
+        *([Moment("released", "Fault ended", released, "from then on the member may come back")] if released else []),
         Moment("whole", "Full redundancy", whole, whole_note),
     )
     return Timeline(moments, phases(moments))

@@ -41,7 +41,8 @@ def drill_undo(namespace: str, cluster: str, workflow: str, keep_ledger: bool) -
 def undo(kube: Kube, cluster: Object, noted: object) -> None:
     """Undo the fault of an intent from what was written down before it, then remove the intent."""
     from steps.drill import intent
-    from steps.drill.faults import FAULTS, Scene
+    from steps.drill.fault import Scene
+    from steps.drill.faults import FAULTS
     from steps.mysql.connection import root_credentials
 
     assert isinstance(noted, intent.Intent)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,6 +222,63 @@ def test_what_a_terminated_drill_leaves_behind_is_reaped(platform: Platform, who
     assert "drill-undo" not in nodes(platform.kube.get("workflows", name)), "Terminate skips exit handlers"
     eventually("its pods are gone", lambda: not running_pods(platform, name))
     assert noted(platform, whole) is not None and ledgers(platform, whole) != []
+    reap(platform)
+
+
+def test_a_primary_that_hangs_is_given_up_and_comes_back(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    assert before is not None
+    started = restarts(platform.kube.get("pods", before.pod))
+    done = platform.succeeds(
+        "failover-drill", cluster=whole, fault="freeze", steady_seconds=1, max_write_downtime_seconds=120
+    )
+    assert done.outputs["lost-writes"] == "0" and done.outputs["new-primary"] != before.pod
+    report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
+    moments = {moment["key"]: moment["seconds"] for moment in report["timeline"]}
+    assert moments["landed"] < moments["unreachable"] < moments["first-write"]
+    assert moments["released"] < moments["whole"], "a frozen member cannot come back"
+    assert restarts(platform.kube.get("pods", before.pod)) == started, "it is the same process"
+
+
+def test_the_reaper_thaws_what_a_killed_drill_has_frozen(platform: Platform, whole: str) -> None:
+    name = submit(platform, cluster=whole, fault="freeze", steady_seconds=1, hold_seconds=120)
+    eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
+    found = noted(platform, whole)
+    assert found is not None
+    server = int(found.before["process"]["pid"])
+    assert process_state(server) == "T"
+    drill = drill_process(platform, name)
+    # Held first, so that it can put nothing back itself when it is told to end.
+    os.kill(drill, signal.SIGSTOP)
+    assert platform.tiphys("terminate", name).returncode == 0
+    os.kill(drill, signal.SIGKILL)
+    eventually("the run ends", lambda: phase(platform, name) in ("Failed", "Error"))
+    eventually("its pods are gone", lambda: not running_pods(platform, name))
+    assert process_state(server) == "T" and noted(platform, whole) is not None
+    reap(platform)
+    assert process_state(server) not in ("T", "")
+    assert noted(platform, whole) is None
+    eventually("the group is whole", lambda: topology(platform, whole).is_whole)
+    reap(platform)  # once more: there was no primary to clear the ledger on, the first time
+
+
+def drill_process(platform: Platform, name: str) -> int:
+    """The process that measures and injects."""
+    pods = platform.kube.all("pods", f"workflows.argoproj.io/workflow={name}")
+    (pod,) = (pod for pod in pods if pod["status"].get("phase") == "Running")
+    return int((platform.home / "pods" / pod["metadata"]["uid"] / "main.pid").read_text())
+
+
+def process_state(pid: int) -> str:
+    """State of a process as the kernel has it, empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return ""
+
+
+def reap(platform: Platform) -> None:
+    """Run the reaper now, not when its time comes."""
     cron = platform.kube.get("cronworkflows", "reap")
     made = platform.kube.create(
         "workflows",

@@ -1,0 +1,75 @@
+"""What a fault is: a small object with its guard, its act and its proof. The faults themselves are in `faults`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steps.drill.evidence import Evidence, Process, Proof, Target
+from steps.kube.client import Kube
+from steps.mysql.connection import Credentials
+from steps.mysql.topology import Topology
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a fault acts: clients and the cluster. Carries no state of the drill."""
+
+    kube: Kube
+    cluster: str
+    credentials: Credentials
+
+
+class Fault:
+    """One kind of fault, aimed at the primary.
+
+    Attributes:
+        name: the value of parameter `fault`.
+        event: what it is, in the past tense, for people ("the primary was killed").
+        removes_member: whether a member is lost until it is back, which quorum must survive.
+        lasts: whether it goes on until `stop` ends it, after `hold-seconds`.
+    """
+
+    name = ""
+    event = ""
+    removes_member = True
+    lasts = False
+
+    def guard(self, topology: Topology) -> list[str]:
+        """Return why this fault must not be injected now, beyond what holds for every fault."""
+        return [] if topology.secondaries else ["there is no ONLINE secondary that could become primary"]
+
+    def obstacles(self, target: Target) -> list[str]:
+        """Return why this fault cannot be injected into this target; asked before anything is changed."""
+        return []
+
+    def describe(self, target: Target) -> str:
+        """Return what will be done, for the dry run and the report."""
+        raise NotImplementedError
+
+    def landing_seconds(self, target: Target) -> float:
+        """Return how long after the injection its proof may take."""
+        return 30.0
+
+    def heir(self, scene: Scene, topology: Topology) -> str:
+        """Return the `server_uuid` of the member that this fault makes primary; empty where the group decides."""
+        return ""
+
+    def process(self, scene: Scene, topology: Topology) -> Process | None:
+        """Return the primary's server process where the fault has to know it again; None where it does not."""
+        return None
+
+    def inject(self, scene: Scene, target: Target) -> str | None:
+        """Do it. Returns when the request was carried out; with what it saw of it, where only it can see that."""
+        raise NotImplementedError
+
+    def proof(self, target: Target, evidence: Evidence) -> Proof | None:
+        """Return the proof that it landed, or None so far."""
+        raise NotImplementedError
+
+    def stop(self, scene: Scene, target: Target) -> None:
+        """End a fault that lasts: when it has been held, and when the drill ends. May run twice."""
+
+    def undo(self, scene: Scene, before: dict[str, Any]) -> list[str]:
+        """Put back what the fault left changed, from the intent's `before`; return what was done. May run twice."""
+        return []
