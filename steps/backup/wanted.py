@@ -18,7 +18,7 @@ from steps.errors import BadParameters
 from steps.kube.client import Kube
 from steps.parameters import CLUSTER_NAME, Text
 
-SCHEMA_NAMES = Text("names of schemas, separated by commas", "A-Za-z0-9_,-", 2000)
+SCHEMA_NAMES = Text("names of schemas, separated by commas", "A-Za-z0-9_,$-", 2000)
 TABLE_NAMES = Text("schema.table, several separated by commas", "A-Za-z0-9_,.$-", 2000)
 
 backup = option(

@@ -57,6 +57,11 @@ def test_values_from_outside_are_checked_again(value: str) -> None:
         restore.make_context("restore", arguments)
 
 
+def test_schemas_and_tables_may_have_a_dollar_in_their_names() -> None:
+    arguments = ["--cluster=demo", "--backup=x", "--namespace=tiphys", "--schemas=a$b", "--tables=a$b.c"]
+    assert restore.make_context("restore", arguments).params["schemas"] == "a$b"
+
+
 def test_it_waits_for_its_cluster_and_has_the_bucket() -> None:
     spec = built()["spec"]
     assert spec["synchronization"]["mutexes"] == [{"name": "cluster-{{workflow.parameters.cluster}}"}]
