@@ -2,9 +2,9 @@
 
 Tables are renamed into a schema of their own (``shop`` into ``shop__before_1a2b3c4d``), all of them in one atomic
 statement, so their rows are never copied and never at risk. What MySQL cannot move to another schema is dropped, and
-its definition kept in ``tiphys.restore_aside``: triggers, views, routines, events, and foreign keys of moved tables to
-tables that stay (they would let the old rows hold up changes of the live ones). Grants are by name: they hold for the
-restored tables, and nobody but administrators may read the old ones.
+its definition kept in ``tiphys.restore_aside``: triggers, views, routines with their grants, events, and foreign keys
+of moved tables to tables that stay (they would let the old rows hold up changes of the live ones). Grants of tables are
+by name: they hold for the restored ones, and nobody but administrators may read the old ones.
 """
 
 from __future__ import annotations
