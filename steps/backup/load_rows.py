@@ -70,7 +70,9 @@ class Target:
                 connection,
                 f"SET SESSION foreign_key_checks=0, time_zone='+00:00', sql_mode='{SQL_MODE}',"
                 " innodb_lock_wait_timeout=120, sql_require_primary_key=0, sql_generate_invisible_primary_key=0,"
-                " net_read_timeout=900, net_write_timeout=900",
+                " net_read_timeout=900, net_write_timeout=900,"
+                # What a server sets for all its clients must hide nothing that is in a restore's way.
+                " sql_select_limit=18446744073709551615, sql_big_selects=1",
             )
             yield connection
 

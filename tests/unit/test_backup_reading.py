@@ -28,6 +28,8 @@ from steps.backup.catalogue import finished
 from steps.backup.dump_catalog import Selection
 from steps.backup.dump_snapshot import snapshot
 from steps.backup.layout import prefix
+from steps.backup.load_rows import Target
+from steps.backup.load_scope import existing
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
 from steps.backup.reread import reread
@@ -402,6 +404,21 @@ def test_what_limits_the_clients_of_a_server_leaves_nothing_out(
     assert "`order by`" in text["bounded@order%20by.sql"] and "`m`" in text["bounded@order%20by.sql"]
     assert "my_row_id" in text["bounded@hidden.sql"] and not made.keyless
     assert text["bounded.sql"].count(" ENABLE ") == 9
+
+
+def test_a_restore_sees_all_that_is_in_its_way(server: Server, connection: Any) -> None:
+    """It never overwrites: what a limit of the server hides from it would be taken for free."""
+    query(connection, "CREATE SCHEMA zzz")
+    query(connection, "CREATE TABLE zzz.here (k INT PRIMARY KEY)")
+    query(connection, "SET GLOBAL sql_select_limit = 2")
+    query(connection, "SET GLOBAL max_join_size = 1")
+    try:
+        with Target(ADDRESS, ROOT).session() as one:
+            there = existing(one)
+    finally:
+        query(connection, "SET GLOBAL sql_select_limit = DEFAULT")
+        query(connection, "SET GLOBAL max_join_size = DEFAULT")
+    assert "zzz" in there.schemas and ("zzz", "here") in there.tables
 
 
 @pytest.mark.parametrize(
