@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 class ObjectStream:
     """The bytes of one object; a connection that breaks is taken up where it broke.
 
-    The object must stay the same meanwhile: S3 is asked for that very version (If-Match).
+    The object must stay the same meanwhile: S3 is asked for that very version (If-Match; by its time where it has no
+    ETag, as with files that were copied back below a server that keeps objects as files).
     """
 
     def __init__(self, bucket: Bucket, key: str) -> None:
         self.bucket, self.key = bucket, key
-        self.offset, self.size, self.etag = 0, -1, ""
+        self.offset, self.size = 0, -1
+        self._same: dict[str, Any] = {}
         self._body: Any = None
 
     def read(self, size: int, /) -> bytes:
@@ -46,10 +48,12 @@ class ObjectStream:
         if self.offset == self.size:
             return b""
         if self._body is None:
-            rest = {"Range": f"bytes={self.offset}-", "IfMatch": self.etag} if self.offset else {}
+            rest = {"Range": f"bytes={self.offset}-", **self._same} if self.offset else {}
             answer = self.bucket.client.get_object(Bucket=self.bucket.name, Key=self.key, **rest)
             if not self.offset:
-                self.size, self.etag = int(answer["ContentLength"]), str(answer["ETag"])
+                self.size = int(answer["ContentLength"])
+                tag, changed = answer.get("ETag"), answer.get("LastModified")
+                self._same = {"IfMatch": tag} if tag else {"IfUnmodifiedSince": changed} if changed else {}
             self._body = answer["Body"]
             if not self.size:
                 return b""
