@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,18 +12,20 @@ import yaml
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 
 
+@functools.cache
 def documents(file: str) -> list[dict[str, Any]]:
     return list(filter(None, yaml.safe_load_all((BASE / file).read_text())))
 
 
+@functools.cache
 def roles_of(account: str) -> list[dict[str, Any]]:
     found = documents("roles.yaml")
     bound = [
-        one["roleRef"]["name"]
+        (one["roleRef"]["kind"], one["roleRef"]["name"])
         for one in found
-        if one["kind"] == "RoleBinding" and account in [subject["name"] for subject in one["subjects"]]
+        if one["kind"].endswith("RoleBinding") and account in [subject["name"] for subject in one["subjects"]]
     ]
-    return [one for one in found if one["kind"] == "Role" and one["metadata"]["name"] in bound]
+    return [one for one in found if (one["kind"], one["metadata"]["name"]) in bound]
 
 
 def may(account: str, method: str, path: str) -> bool:
@@ -35,7 +38,7 @@ def allows(roles: list[dict[str, Any]], method: str, path: str) -> bool:
     url = urlsplit(path)
     parts = url.path.strip("/").split("/")
     group = parts[1] if parts[0] == "apis" else ""
-    place = parts[parts.index("namespaces") + 2 :]
+    place = parts[parts.index("namespaces") + 2 :] if "namespaces" in parts else parts[3 if group else 2 :]
     resource = "/".join([place[0], *place[2:]])
     name = place[1] if len(place) > 1 else ""
     verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}.get(method)
