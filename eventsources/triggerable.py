@@ -33,6 +33,8 @@ WITHHELD: dict[str, frozenset[str]] = {
     "deploy-cluster": frozenset({"mycnf", "environment", "drills", "backups"}),
     # Drops a schema, whatever is in it.
     "load-sample-data": frozenset({"replace"}),
+    # Which node, and what may be lost on it, is for people: a caller has the node of a member drained, with no loss.
+    "node-drain-drill": frozenset({"node", "target", "empty-dir", "unmanaged"}),
     # A caller may have the rules applied that the cluster's owner has set, and none of his own.
     "prune-backups": frozenset(Rules.names()),
     # Moves aside what is there; and what deploy-cluster withholds.

@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "steps.mysql.deploy_cluster:deploy_cluster",
         "Create a cluster, or bring it to what is asked.",
     ),
+    "drain-measure": ("steps.drill.drain_measure:drain_measure", "Drain a node and measure what clients feel."),
+    "drain-preflight": ("steps.drill.drain_preflight:drain_preflight", "Check that a node may be drained."),
     "drill-approval": ("steps.drill.approval:drill_approval", "Go on with a drill that a person has approved."),
     "drill-late-report": ("steps.drill.late_report:drill_late_report", "Report on a drill that was stopped."),
     "drill-measure": ("steps.drill.measure:drill_measure", "Inject the fault and measure what clients feel."),

@@ -154,6 +154,7 @@ def call(
     name: str | None = None,
     when: str | None = None,
     artifacts: Mapping[str, str] | None = None,
+    values: Mapping[str, str] | None = None,
 ) -> Step:
     """Add a call of a step to the Steps template that is open, its options from the workflow's parameters.
 
@@ -164,9 +165,12 @@ def call(
         when: condition, as Argo writes it.
         artifacts: file name of each input artifact, and where it comes from
             (``{{steps.measure.outputs.artifacts.measurement-json}}``).
+        values: of options that do not come from the workflow's parameter of the same name.
     """
+    given = values or {}
     arguments: list[Parameter | Artifact] = [
-        Parameter(name=p.name, value=f"{{{{workflow.parameters.{p.name}}}}}") for p in command.parameters
+        Parameter(name=p.name, value=given.get(p.name, f"{{{{workflow.parameters.{p.name}}}}}"))
+        for p in command.parameters
     ]
     arguments += [Artifact(name=artifact_name(file), from_=source) for file, source in (artifacts or {}).items()]
     return Step(name=name or str(command.name), template=template.name, arguments=arguments, when=when)

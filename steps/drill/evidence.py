@@ -26,13 +26,14 @@ class Target:
     """What the fault is aimed at, as it was before.
 
     Attributes:
-        pod: name of the primary's pod.
-        server: the primary's `server_uuid`.
+        pod: name of the member's pod, mostly the primary's.
+        server: the member's `server_uuid`.
         before: the pod, before.
         server_started: start of the server's process on the drill's clock, before; None if not known.
         heir: `server_uuid` of the member that is to become primary, empty where the group decides.
         grace_seconds: the pod's termination grace period.
         process: the server's process, where the fault has to know it again.
+        primary: `server_uuid` of the primary, where that is another member; empty where the target is it.
     """
 
     pod: str
@@ -42,6 +43,12 @@ class Target:
     heir: str = ""
     grace_seconds: int = 30
     process: Process | None = None
+    primary: str = ""
+
+    @property
+    def leader(self) -> str:
+        """`server_uuid` of the primary before the fault."""
+        return self.primary or self.server
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def first_effect(target: Target, evidence: Evidence) -> float | None:
         for seen in evidence.observed
         if seen.at > evidence.injected_at
         and seen.topology.members
-        and (seen.topology.primary is None or seen.topology.primary.id != target.server)
+        and (seen.topology.primary is None or seen.topology.primary.id != target.leader)
     )
     moments = [moment for moment in (no_answer(target, evidence), next(deposed, None)) if moment is not None]
     return min(moments, default=None)
@@ -116,7 +123,7 @@ def new_primary(target: Target, evidence: Evidence) -> Observed | None:
     """Return the first moment at which the majority had another primary than the target."""
     for seen in evidence.observed:
         primary = seen.topology.primary
-        if seen.at > evidence.injected_at and primary is not None and primary.id != target.server:
+        if seen.at > evidence.injected_at and primary is not None and primary.id != target.leader:
             return seen
     return None
 

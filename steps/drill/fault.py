@@ -8,7 +8,7 @@ from typing import Any
 from steps.drill.evidence import Evidence, Process, Proof, Target
 from steps.kube.client import Kube
 from steps.mysql.connection import Credentials
-from steps.mysql.topology import Topology
+from steps.mysql.topology import Member, Topology
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,14 @@ class Fault:
         """Return what will be done, for the dry run and the report."""
         raise NotImplementedError
 
+    def aim(self, topology: Topology) -> Member | None:
+        """Return the member that is hit; None where there is no primary."""
+        return topology.primary
+
+    def lasting_seconds(self, target: Target) -> float:
+        """Return how long the injection itself may take, which the wait for recovery does not count."""
+        return 0.0
+
     def landing_seconds(self, target: Target) -> float:
         """Return how long after the injection its proof may take."""
         return 30.0
@@ -66,6 +74,13 @@ class Fault:
     def proof(self, target: Target, evidence: Evidence) -> Proof | None:
         """Return the proof that it landed, or None so far."""
         raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """Let an injection that is under way come to its end soon; called before `stop`, from another thread."""
+
+    def record(self) -> list[dict[str, Any]]:
+        """Return the way of each pod that was evicted, for the report."""
+        return []
 
     def stop(self, scene: Scene, target: Target) -> None:
         """End a fault that lasts: when it has been held, and when the drill ends. May run twice."""

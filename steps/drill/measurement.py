@@ -58,6 +58,7 @@ class Measurement:
         holes: what else could not be seen, for people.
         settings: the cluster's settings that matter for recovery, by name.
         versions: name to version of what took part.
+        evictions: of a drain, each pod's way off the node (seconds since it began).
     """
 
     run: str
@@ -88,6 +89,7 @@ class Measurement:
     holes: list[str] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    evictions: list[dict[str, Any]] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Sequence[Attempt]]:
         """Return the attempts of each client of a kind (write, read)."""

@@ -30,7 +30,7 @@ OVER = ("Succeeded", "Failed", "Error")
 class Reaped:
     """What was found."""
 
-    reaped: int = parameter("Drills, ledgers and scratch clusters that were cleared away.")
+    reaped: int = parameter("Drills, cordons, ledgers and scratch clusters that were cleared away.")
 
 
 @step("reap")
@@ -40,13 +40,22 @@ def reap(namespace: str) -> Reaped:
     from steps.backup.verify_scratch import is_scratch, orphans, remove
     from steps.drill import intent, undo
     from steps.errors import StepError
+    from steps.kube import cordon
     from steps.kube.client import connect
 
     kube = connect(namespace)
     # Clusters first: a workflow that started after its cluster was read is in the list of workflows.
     clusters = kube.all("innodbclusters")
+    cordons = cordon.noted(kube)
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in kube.all("workflows")}
     count = 0
+    # Nodes by their own notes, not by those of clusters: the last act of a drill that was terminated may have come
+    # after it was undone, or its cluster may be gone.
+    for node, note in cordons:
+        gone = is_over(intent.Intent(note.workflow, "", note.since, expires=note.expires), phases, datetime.now(UTC))
+        if gone and (done := cordon.release(kube, node, note.workflow)):
+            log("reaping", node=node, workflow=note.workflow, what=done)
+            count += 1
     for cluster in clusters:
         noted = intent.read(cluster)
         if noted is not None and is_over(noted, phases, datetime.now(UTC)):

@@ -198,7 +198,7 @@ class Drill:
         proof: Proof | None = None
         searched = injected
         recovered: float | None = None
-        timeout_at = injected + self._parameters.timeout_seconds
+        timeout_at = injected + self._parameters.timeout_seconds + fault.lasting_seconds(target)
         while True:
             threading.Event().wait(TICK_SECONDS)
             self._look()
@@ -244,6 +244,7 @@ class Drill:
         measurement, fault = self._measurement, self._fault
         if not fault.lasts or self._injection is None or measurement.released_at is not None:
             return
+        fault.interrupt()
         self._injection.join(INJECTION_SECONDS)
         try:
             fault.stop(self._scene, measurement.target)
@@ -283,6 +284,7 @@ class Drill:
             self._release.join(INJECTION_SECONDS)
         self._stop_fault()
         measurement.ended_at = self._clock()
+        measurement.evictions = self._fault.record()
         measurement.clients = self._ledger.stop() if self._ledger.clients[0].ident else []
         self._sampler.stop()
         self._switch.stop()

@@ -45,16 +45,18 @@ def primary_of(topology: Topology) -> Member:
 
 
 def choose(scene: Scene, fault: Fault, topology: Topology) -> Target:
-    """Return the target of a fault: the primary as it is now. Times in it are not yet on the drill's clock."""
+    """Return the target of a fault as it is now, mostly the primary. Times in it are not yet on the drill's clock."""
     primary = primary_of(topology)
-    pod = scene.kube.get("pods", primary.pod)
+    member = fault.aim(topology) or primary
+    pod = scene.kube.get("pods", member.pod)
     return Target(
-        pod=primary.pod,
-        server=primary.id,
+        pod=member.pod,
+        server=member.id,
         before=pod_sample(0.0, pod),
         heir=fault.heir(scene, topology),
         grace_seconds=int(pod["spec"].get("terminationGracePeriodSeconds", 30)),
         process=fault.process(scene, topology),
+        primary="" if member.id == primary.id else primary.id,
     )
 
 

@@ -201,7 +201,7 @@ def _clients(
     routed, written = [], []
     for client in attempts:
         for attempt in client:
-            if attempt.end is None or attempt.end <= injected or not attempt.server or attempt.server == target.server:
+            if attempt.end is None or attempt.end <= injected or not attempt.server or attempt.server == target.leader:
                 continue
             if heir and attempt.server != heir:
                 continue

@@ -40,13 +40,16 @@ def drill_undo(namespace: str, cluster: str, workflow: str, keep_ledger: bool) -
 
 def undo(kube: Kube, cluster: Object, noted: object) -> None:
     """Undo the fault of an intent from what was written down before it, then remove the intent."""
-    from steps.drill import intent
+    from steps.drill import drain, intent
     from steps.drill.fault import Scene
     from steps.drill.faults import FAULTS
     from steps.mysql.connection import root_credentials
 
     assert isinstance(noted, intent.Intent)
     name = str(cluster["metadata"]["name"])
+    if noted.fault == drain.NAME:
+        for done in drain.give_back(kube, noted.workflow):
+            log("undone", what=done)
     if (fault := FAULTS.get(noted.fault)) is not None:
         for done in fault.undo(Scene(kube, name, root_credentials(kube, cluster)), noted.before):
             log("undone", what=done)

@@ -1,0 +1,97 @@
+"""Step `drain-measure`: drain the node and measure what clients feel, in one process on one clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+
+from steps.declare import outputs_folder, step, target_options
+from steps.drill import drain_options, options
+from steps.drill.measure import FILE, Measured
+from steps.drill.parameters import DrillParameters
+
+
+@step("drain-measure")
+@target_options
+@options.workflow
+@drain_options.target
+@drain_options.node
+@drain_options.switchover_first
+@drain_options.hold
+@drain_options.eviction_seconds
+@drain_options.empty_dir
+@drain_options.unmanaged
+@options.max_write_downtime
+@options.max_lost_writes
+@options.steady
+@options.settle
+@options.timeout
+@options.write_interval
+@options.writers
+@options.readers
+def drain_measure(
+    namespace: str,
+    cluster: str,
+    workflow: str,
+    target: str,
+    node: str | None,
+    switchover_first: bool,
+    hold_seconds: float,
+    eviction_seconds: int,
+    empty_dir: str,
+    unmanaged: str,
+    max_write_downtime_seconds: float,
+    max_lost_writes: int,
+    steady_seconds: float,
+    settle_seconds: float,
+    timeout_seconds: float,
+    write_interval_ms: int,
+    writers: int,
+    readers: int,
+) -> Measured:
+    """Drain a member's node, give it back after a while, and measure what clients feel.
+
+    Ends well also when the node was not drained or a limit stopped the drill: that is in the measurement, and the
+    report is made from it.
+    """
+    from steps.drill.drain import DrainNode, Wish, survey
+    from steps.drill.guards import look
+    from steps.drill.measurement import save
+    from steps.drill.run import Drill
+    from steps.kube.client import connect
+
+    parameters = DrillParameters(
+        max_write_downtime_seconds,
+        max_lost_writes,
+        steady_seconds,
+        settle_seconds,
+        timeout_seconds,
+        write_interval_ms,
+        writers,
+        readers,
+        hold_seconds,
+    )
+    told: list[str] = []
+    # Argo stops a step by SIGTERM: give the node back, keep what was measured, and go.
+    signal.signal(signal.SIGTERM, lambda *_: told.append("the step was told to stop (SIGTERM)"))
+    kube = connect(namespace)
+    facts, scene = look(kube, cluster, workflow)
+    by_hand = not os.environ.get("TIPHYS_WORKFLOW")
+    expires = datetime.now(UTC) + timedelta(hours=1, seconds=timeout_seconds + hold_seconds + eviction_seconds)
+    wish = Wish(
+        workflow,
+        target,
+        node or "",
+        switchover_first,
+        eviction_seconds,
+        empty_dir == "evict",
+        unmanaged == "evict",
+        expires.isoformat(timespec="seconds") if by_hand else "",
+    )
+    fault = DrainNode(survey(kube, cluster, facts.topology, wish), wish)
+    stop_reason = lambda: told[0] if told else ""  # noqa: E731
+    measurement = Drill(facts, scene, fault, parameters, stop_reason=stop_reason, by_hand=by_hand).measure()
+    path = outputs_folder() / FILE
+    save(measurement, path)
+    return Measured(measurement.end, path)

@@ -1,0 +1,204 @@
+"""The drill of a node: its target, its guards, its proof; and what gives the node back, on a real API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from apiserver_help import ApiServer
+from drill_story import EXPELLED_AT, measurement, replace_pod
+from test_drill_guards import facts, topology
+
+from steps.drill.drain import NAME, DrainNode, Survey, Wish, give_back, matches, survey
+from steps.drill.evidence import Target
+from steps.drill.guards import refusals, told_plan
+from steps.drill.reap import reap
+from steps.drill.timeline import timeline
+from steps.errors import BadParameters, Refused
+from steps.kube import client, cordon
+from steps.kube.client import Kube
+from steps.kube.eviction import Action, Decision
+
+WISH = Wish("run-1")
+GOES = Decision("tiphys", "demo-0", "uid-1", Action.EVICT, "", 90)
+STAYS = Decision("kube-system", "proxy", "uid-2", Action.SKIP, "is of DaemonSet proxy")
+
+
+def found(**changes: Any) -> Survey:
+    made = Survey("node-1", topology().members[0], True, ["demo-0"], ["demo-router-a"], [GOES, STAYS])
+    return replace(made, **changes)
+
+
+def drained(wish: Wish = WISH, **changes: Any) -> DrainNode:
+    return DrainNode(found(**changes), wish)
+
+
+def target(fault: DrainNode) -> Target:
+    return replace(measurement().target, primary="")
+
+
+def test_a_node_with_one_member_may_be_drained_and_the_plan_names_what_goes() -> None:
+    fault = drained(budgets=["tiphys/demo-pdb lets 1 go now, 1 of its pods are here"])
+    assert refusals(facts(), fault) == []
+    told = told_plan(facts(), fault, fault.describe(target(fault)), dry_run=True)
+    for words in (
+        "Dry run, nothing was changed",
+        "cordon node node-1",
+        "evict 1 pods within 210 s: tiphys/demo-0",
+        "left alone: proxy is of DaemonSet proxy",
+        "demo-pdb lets 1 go",
+        "1 of the cluster's Routers",
+        "leaves 2 of 3 servers",
+    ):
+        assert words in told, told
+    assert "hand the primary over" not in told
+    first = drained(replace(WISH, switchover_first=True))
+    assert "hand the primary over from demo-0 first" in first.describe(target(first))
+    assert first.event == "the primary's node was drained after a switchover"
+    assert "leave the cordon" in drained(cordoned=True).describe(target(fault))
+
+
+OWN = Decision("tiphys", "step", "u", Action.REFUSE, "is this drill's own pod: it must run elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wish", "says"),
+    [
+        ({"here": ["demo-0", "demo-1"]}, WISH, "2 of the 3 servers are on node node-1"),
+        ({"decisions": [GOES, OWN]}, WISH, "tiphys/step is this drill's own pod"),
+        ({"note": cordon.Cordon("run-2", "tiphys", "t")}, WISH, "run-2"),
+        ({"lacking": ["create pods/eviction"]}, WISH, "may not: create pods/eviction"),
+    ],
+)
+def test_each_guard_of_a_node_refuses_and_says_why(changes: dict[str, Any], wish: Wish, says: str) -> None:
+    (reason,) = refusals(facts(), drained(wish, **changes))
+    assert says in reason
+
+
+def test_nobody_to_hand_over_to_is_told() -> None:
+    wish = replace(WISH, switchover_first=True)
+    reasons = refusals(facts(), drained(wish, here=["demo-0", "demo-1", "demo-2"]))
+    assert len(reasons) == 2 and "nobody to hand over to" in reasons[1]
+    assert len(refusals(facts(), drained(wish, here=["demo-0", "demo-1", "demo-2"], is_primary=False))) == 1
+
+
+def test_it_landed_only_where_the_node_was_seen_empty() -> None:
+    m = measurement()
+    fault = drained()
+    evidence = m.evidence()
+    gone = [*m.pods, replace_pod(m.target.before, at=EXPELLED_AT, uid="uid-9")]
+    full = replace(evidence, pods=gone, witness="node node-1 was empty after 3.0 s (2 pods)", witnessed_at=12.0)
+    proof = fault.proof(m.target, full)
+    assert proof is not None and "uid-9" in proof.text and "was empty" in proof.text and proof.seen_at >= EXPELLED_AT
+    assert fault.proof(m.target, replace(full, witness="")) is None, "a drain that did not come to its end"
+    assert fault.proof(m.target, replace(full, pods=m.pods)) is None, "the pod is still the same"
+
+
+def test_a_secondary_s_drain_elects_nobody() -> None:
+    """The primary is another member than the target all the time: that is no election."""
+    m = measurement()
+    of = replace(m.target, server="uuid-c", pod="demo-2", primary="uuid-a")
+    observed = [seen for seen in m.evidence().observed if seen.at < EXPELLED_AT]
+    quiet = replace(m.evidence(), observed=observed)
+    story = timeline(of, quiet, None, [[a for a in m.of_kind("write")[0] if a.server == "uuid-a"]])
+    assert story.at("elected") is None and story.at("routed") is None and story.at("first-write") is None
+    assert timeline(of, m.evidence(), None, m.of_kind("write")).at("elected") is not None, "the primary went as well"
+
+
+def test_selectors_match_as_kubernetes_matches() -> None:
+    labels = {"app": "db", "tier": "1"}
+    assert matches({}, labels) and matches({"matchLabels": {"app": "db"}}, labels)
+    assert not matches({"matchLabels": {"app": "web"}}, labels)
+
+    def one(operator: str, key: str, *values: str) -> bool:
+        return matches({"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}, labels)
+
+    assert one("In", "app", "db", "x") and not one("In", "app", "x") and not one("In", "none", "x")
+    assert one("NotIn", "app", "x") and one("NotIn", "none", "x") and not one("NotIn", "app", "db")
+    assert one("Exists", "app") and not one("Exists", "none")
+    assert one("DoesNotExist", "none") and not one("DoesNotExist", "app")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    running = ApiServer(tmp_path_factory.mktemp("drain"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
+    monkeypatch.setenv("KUBECONFIG", str(server.settings.kubeconfig))
+    made = client.connect("tiphys")
+    for number in (1, 2):
+        made.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}})
+    for number in range(3):
+        labels = {"mysql.oracle.com/cluster": "demo", "component": "mysqld", "app": "db"}
+        owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": "u", "controller": True}
+        container = {"name": "mysql", "image": "localhost/host:1"}
+        made.create(
+            "pods",
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"demo-{number}", "labels": labels, "ownerReferences": [owner]},
+                "spec": {"containers": [container], "nodeName": f"node-{1 if number == 0 else 2}"},
+            },
+        )
+    budget = {"minAvailable": 3, "selector": {"matchLabels": {"app": "db"}}}
+    metadata = {"name": "demo-pdb"}
+    made.create(
+        "poddisruptionbudgets",
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
+    )
+    yield made
+    for resource in ("pods", "poddisruptionbudgets", "nodes", "workflows"):
+        for item in made.all(resource):
+            made.delete(resource, item["metadata"]["name"], grace_seconds=0)
+    made.close()
+
+
+def test_the_node_is_found_by_role_or_by_name(kube: Kube) -> None:
+    primary = survey(kube, "demo", topology(), WISH)
+    assert (primary.node, primary.member.pod, primary.is_primary) == ("node-1", "demo-0", True)
+    assert [one.pod for one in primary.going] == ["demo-0"] and primary.here == ["demo-0"] and not primary.lacking
+    assert primary.budgets == ["tiphys/demo-pdb lets 0 go now, 1 of its pods are here"]
+    second = survey(kube, "demo", topology(), replace(WISH, target="secondary"))
+    assert (second.node, second.member.pod, second.is_primary) == ("node-2", "demo-1", False)
+    named = survey(kube, "demo", topology(), replace(WISH, target="node", node="node-2"))
+    assert named.here == ["demo-1", "demo-2"] and not named.is_primary
+    with pytest.raises(BadParameters, match="No member of demo is on node 'node-9'"):
+        survey(kube, "demo", topology(), replace(WISH, target="node", node="node-9"))
+    with pytest.raises(BadParameters, match="needs the parameter node"):
+        survey(kube, "demo", topology(), replace(WISH, target="node"))
+    with pytest.raises(Refused, match="no longer on 'node-2'"):
+        survey(kube, "demo", topology(), replace(WISH, node="node-2"))
+
+
+def test_an_undo_gives_back_what_is_the_workflow_s_own(kube: Kube) -> None:
+    cordon.cordon(kube, "node-1", cordon.Cordon("run-1", "tiphys", "t"))
+    cordon.cordon(kube, "node-2", cordon.Cordon("run-2", "tiphys", "t"))
+    assert give_back(kube, "run-1") == ["node node-1: uncordoned"]
+    assert give_back(kube, "run-1") == []
+    assert not cordon.is_cordoned(kube.get("nodes", "node-1")) and cordon.is_cordoned(kube.get("nodes", "node-2"))
+
+
+def test_reap_gives_back_the_nodes_of_drills_that_are_gone(kube: Kube) -> None:
+    """Also where no cluster tells of the drill any more; and never those of a drill that still runs."""
+    workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "alive"}, "spec": {}}
+    kube.create("workflows", workflow)
+    kube.patch("nodes", "node-2", {"spec": {"unschedulable": True}})
+    cordon.cordon(kube, "node-1", cordon.Cordon("gone", "tiphys", "t"))
+    cordon.cordon(kube, "node-2", cordon.Cordon("alive", "tiphys", "t"))
+    assert reap.function(namespace="tiphys").reaped == 1
+    assert cordon.noted(kube)[0][0] == "node-2" and not cordon.is_cordoned(kube.get("nodes", "node-1"))
+    kube.delete("workflows", "alive")
+    assert reap.function(namespace="tiphys").reaped == 1 and reap.function(namespace="tiphys").reaped == 0
+    assert cordon.noted(kube) == [] and cordon.is_cordoned(kube.get("nodes", "node-2")), "it was so before"
+
+
+def test_its_name_is_the_intent_s() -> None:
+    assert drained().name == NAME
