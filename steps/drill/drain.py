@@ -19,8 +19,9 @@ from steps.drill.faults import FAULTS
 from steps.errors import BadParameters, Refused, StepError
 from steps.kube import cordon
 from steps.kube.client import Kube
-from steps.kube.eviction import Action, Decision, Evicted, Policy, decide, drain, patience, pods_on, stayed
+from steps.kube.eviction import FINISHED, Action, Decision, Evicted, Policy, decide, drain, patience, pods_on, stayed
 from steps.mysql.topology import Member, Topology
+from steps.report.outcome import count
 
 NAME = "drain-node"
 RIGHTS = (
@@ -243,7 +244,11 @@ class DrainNode(Fault):
     def describe(self, target: Target) -> str:
         """Return what will be done, and to which pods."""
         found = self._found
-        kept = [f"{one.pod} {one.why}" for one in found.decisions if one.action is Action.SKIP]
+        skipped = [one for one in found.decisions if one.action is Action.SKIP]
+        kept = [f"{one.pod} {one.why}" for one in skipped if one.why != FINISHED]
+        # There may be many, of runs before.
+        if finished := len(skipped) - len(kept):
+            kept.append(count(finished, "pod") + " that finished")
         parts = [
             f"hand the primary over from {found.member.pod} first, then" if self._hands_over else "",
             f"leave the cordon of node {found.node} as it is" if found.cordoned else f"cordon node {found.node}",

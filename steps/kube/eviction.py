@@ -18,6 +18,8 @@ from steps.kube.errors import Conflict, NotFound, TooManyRequests
 from steps.log import log
 
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+FINISHED = "has finished"
+"""Why a pod is left alone whose containers have all ended: a drill has no business with its logs."""
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 DEFAULT_GRACE_SECONDS = 30
 MARGIN_SECONDS = 30
@@ -124,7 +126,7 @@ def _decide(pod: Object, policy: Policy) -> Decision:
         return made(Action.SKIP, f"is of DaemonSet {owner.get('name')}")
     finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     if finished:
-        return made(Action.SKIP, "has finished")
+        return made(Action.SKIP, FINISHED)
     if namespace == policy.namespace and labels.get(WORKFLOW_LABEL) == policy.workflow:
         return made(Action.REFUSE, "is this drill's own pod: it must run elsewhere")
     ours = namespace == policy.namespace and labels.get(CLUSTER_LABEL) == policy.cluster

@@ -19,7 +19,7 @@ from steps.drill.timeline import timeline
 from steps.errors import BadParameters, Refused
 from steps.kube import client, cordon
 from steps.kube.client import Kube
-from steps.kube.eviction import Action, Decision
+from steps.kube.eviction import FINISHED, Action, Decision
 
 WISH = Wish("run-1")
 GOES = Decision("tiphys", "demo-0", "uid-1", Action.EVICT, "", 90)
@@ -40,14 +40,16 @@ def target(fault: DrainNode) -> Target:
 
 
 def test_a_node_with_one_member_may_be_drained_and_the_plan_names_what_goes() -> None:
-    fault = drained(budgets=["tiphys/demo-pdb lets 1 go now, 1 of its pods are here"])
+    over = Decision("tiphys", "step-of-an-earlier-run", "uid-3", Action.SKIP, FINISHED)
+    decisions = [GOES, STAYS, over, replace(over, uid="uid-4")]
+    fault = drained(budgets=["tiphys/demo-pdb lets 1 go now, 1 of its pods are here"], decisions=decisions)
     assert refusals(facts(), fault) == []
     told = told_plan(facts(), fault, fault.describe(target(fault)), dry_run=True)
     for words in (
         "Dry run, nothing was changed",
         "cordon node node-1",
         "evict 1 pods within 210 s: tiphys/demo-0",
-        "left alone: proxy is of DaemonSet proxy",
+        "left alone: proxy is of DaemonSet proxy, 2 pods that finished",
         "demo-pdb lets 1 go",
         "1 of the cluster's Routers",
         "leaves 2 of 3 servers",
