@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +16,8 @@ from apiserver_help import ApiServer
 from drill_story import EXPELLED_AT, measurement, replace_pod
 from test_drill_guards import facts, topology
 
-from steps.drill.drain import NAME, DrainNode, Survey, Wish, give_back, matches, survey
+from steps.drill import intent
+from steps.drill.drain import DrainNode, Survey, Wish, give_back, matches, survey
 from steps.drill.evidence import Target
 from steps.drill.guards import refusals, told_plan
 from steps.drill.reap import reap
@@ -157,7 +163,7 @@ def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
     )
     yield made
-    for resource in ("pods", "poddisruptionbudgets", "nodes", "workflows"):
+    for resource in ("pods", "poddisruptionbudgets", "nodes", "workflows", "innodbclusters"):
         for item in made.all(resource):
             made.delete(resource, item["metadata"]["name"], grace_seconds=0)
     made.close()
@@ -202,5 +208,48 @@ def test_reap_gives_back_the_nodes_of_drills_that_are_gone(kube: Kube) -> None:
     assert cordon.noted(kube) == [] and cordon.is_cordoned(kube.get("nodes", "node-2")), "it was so before"
 
 
-def test_its_name_is_the_intent_s() -> None:
-    assert drained().name == NAME
+KILLED = """
+import os, signal, sys
+from steps.drill import intent, undo
+from steps.kube.client import Kube, connect
+from steps.kube.cordon import Cordon, cordon
+real, writes = Kube.patch, []
+def patch(self, *arguments, **named):
+    writes.append(1)
+    if [str(len(writes)), "before"] == sys.argv[1:]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done = real(self, *arguments, **named)
+    if [str(len(writes)), "after"] == sys.argv[1:]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+Kube.patch = patch
+kube = connect("tiphys")
+noted = intent.Intent("run-1", "drain-node", "t", {"node": "node-1"})
+intent.write(kube, "demo", noted)
+cordon(kube, "node-1", Cordon("run-1", "tiphys", "t"))
+undo.undo(kube, kube.cluster("demo"), noted)
+"""
+WRITES = 4
+"""The note on the cluster, the cordon with its note, and each of the two taken back."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("write", range(1, WRITES + 1))
+def test_killed_at_any_write_a_reaper_s_run_leaves_nothing(
+    server: ApiServer, kube: Kube, write: int, when: str
+) -> None:
+    cluster = {"apiVersion": "mysql.oracle.com/v2", "kind": "InnoDBCluster", "metadata": {"name": "demo"}}
+    kube.create("innodbclusters", {**cluster, "spec": {"secretName": "none", "instances": 3}})
+    environment = {**os.environ, "KUBECONFIG": str(server.settings.kubeconfig)}
+    command = [sys.executable, "-c", KILLED, str(write), when]
+    done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = cordon.is_cordoned(kube.get("nodes", "node-1"))
+    assert left == ((write, when) in ((2, "after"), (3, "before")))
+    assert not left or intent.read(kube.cluster("demo")) is not None, (
+        "the cluster's note is there as long as the cordon"
+    )
+    reap.function(namespace="tiphys")
+    node = kube.get("nodes", "node-1")
+    assert not cordon.is_cordoned(node) and cordon.read(node) is None
+    assert intent.read(kube.cluster("demo")) is None
