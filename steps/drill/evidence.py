@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steps.drill.samples import MemberSample, Observed, PodSample
+from steps.drill.samples import SERVER_CONTAINER, MemberSample, Observed, PodSample
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Target:
         grace_seconds: the pod's termination grace period.
         process: the server's process, where the fault has to know it again.
         primary: `server_uuid` of the primary, where that is another member; empty where the target is it.
+        router: pod of the Router that is hit, before; None where none is.
     """
 
     pod: str
@@ -43,6 +44,7 @@ class Target:
     heir: str = ""
     grace_seconds: int = 30
     process: Process | None = None
+    router: PodSample | None = None
     primary: str = ""
 
     @property
@@ -144,24 +146,8 @@ def other_process(target: Target, evidence: Evidence) -> Proof | None:
     A container that crashed lately is not restarted at once (back-off), so the end alone is proof too; it counts only
     for the very container that ran before, by its id.
     """
-    proofs = []
-    for pod in evidence.pods:
-        if pod.at <= evidence.injected_at or pod.pod != target.pod or pod.uid != target.before.uid:
-            continue
-        if pod.restarts > target.before.restarts:
-            text = f"container mysql of {target.pod} restarted: restartCount {target.before.restarts} to {pod.restarts}"
-            proofs.append(Proof(pod.at, pod.at, text))
-            break
-        if pod.container and target.before.container and pod.container != target.before.container:
-            text = f"container mysql of {target.pod} is another one: {target.before.container} to {pod.container}"
-            proofs.append(Proof(pod.at, pod.at, text))
-            break
-        if pod.ended and pod.ended == target.before.container and pod.ended != target.before.ended:
-            text = (
-                f"container mysql of {target.pod} ended with exit code {pod.exit_code}, and had not been restarted yet"
-            )
-            proofs.append(Proof(pod.at, pod.at, text))
-            break
+    ended = another_container(target.before, SERVER_CONTAINER, evidence)
+    proofs = [ended] if ended is not None else []
     for sample in evidence.members:
         started, before = sample.server_started, target.server_started
         if sample.pod != target.pod or sample.end <= evidence.injected_at or started is None or before is None:
@@ -172,3 +158,26 @@ def other_process(target: Target, evidence: Evidence) -> Proof | None:
             proofs.append(Proof(sample.end, sample.end, f"{text} from the fault"))
             break
     return min(proofs, key=lambda proof: proof.seen_at, default=None)
+
+
+def another_container(before: PodSample, name: str, evidence: Evidence) -> Proof | None:
+    """Prove that a pod's container was started anew, or that the very one that ran before has ended."""
+    for pod in evidence.pods:
+        if pod.at <= evidence.injected_at or pod.pod != before.pod or pod.uid != before.uid:
+            continue
+        what = f"container {name} of {before.pod}"
+        if pod.restarts > before.restarts:
+            return Proof(pod.at, pod.at, f"{what} restarted: restartCount {before.restarts} to {pod.restarts}")
+        if pod.container and before.container and pod.container != before.container:
+            return Proof(pod.at, pod.at, f"{what} is another one: {before.container} to {pod.container}")
+        if pod.ended and pod.ended == before.container and pod.ended != before.ended:
+            text = f"{what} ended with exit code {pod.exit_code}, and had not been restarted yet"
+            return Proof(pod.at, pod.at, text)
+    return None
+
+
+def router_back(target: Target, evidence: Evidence) -> PodSample | None:
+    """Return the first sample in which the Router that was hit is ready again, in another container."""
+    before = target.router
+    after = (pod for pod in evidence.pods if pod.at > evidence.injected_at and pod.ready)
+    return next((pod for pod in after if before and pod.pod == before.pod and pod.container != before.container), None)

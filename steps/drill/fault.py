@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steps.drill.evidence import Evidence, Process, Proof, Target
+from steps.drill.samples import PodSample
 from steps.kube.client import Kube
 from steps.mysql.connection import Credentials
 from steps.mysql.topology import Member, Topology
@@ -67,6 +68,10 @@ class Fault:
         """Return the primary's server process where the fault has to know it again; None where it does not."""
         return None
 
+    def router(self, scene: Scene) -> PodSample | None:
+        """Return the Router that this fault hits; None where it hits none."""
+        return None
+
     def inject(self, scene: Scene, target: Target) -> str | None:
         """Do it. Returns when the request was carried out; with what it saw of it, where only it can see that."""
         raise NotImplementedError
@@ -81,6 +86,10 @@ class Fault:
     def record(self) -> list[dict[str, Any]]:
         """Return the way of each pod that was evicted, for the report."""
         return []
+
+    def recovered(self, target: Target, evidence: Evidence) -> bool:
+        """Tell whether what was hit is back, beside the group's being whole and writes' succeeding."""
+        return True
 
     def stop(self, scene: Scene, target: Target) -> None:
         """End a fault that lasts: when it has been held, and when the drill ends. May run twice."""

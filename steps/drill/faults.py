@@ -21,6 +21,7 @@ from steps.drill.evidence import (
 )
 from steps.drill.fault import Fault, Scene
 from steps.drill.freeze import Freeze
+from steps.drill.router_kill import RouterKill
 from steps.errors import StepError
 from steps.mysql.connection import SERVER_PORT, query, session
 from steps.mysql.topology import Topology
@@ -154,6 +155,6 @@ def _both(target: Target, evidence: Evidence, changed: Proof | None) -> Proof | 
 
 
 FAULTS: dict[str, Fault] = {
-    fault.name: fault for fault in (Switchover(), DeletePod(), Crash(), RestartContainer(), Freeze())
+    fault.name: fault for fault in (Switchover(), DeletePod(), Crash(), RestartContainer(), Freeze(), RouterKill())
 }
 """Every fault by its name."""

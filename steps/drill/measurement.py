@@ -186,6 +186,7 @@ def from_json(values: dict[str, Any]) -> Measurement:
     ]
     target = dict(values.pop("target"))
     target["before"] = PodSample(*target["before"])
+    target["router"] = PodSample(*target["router"]) if target.get("router") else None
     target["process"] = Process(**target["process"]) if target.get("process") else None
     proof = values.pop("proof")
     clients = [

@@ -16,7 +16,7 @@ fault = option(
     required=True,
     type=click.Choice(list(FAULTS)),
     help="What happens to the primary: a planned switchover, its pod deleted in good order, mysqld killed, its "
-    "container restarted in good order, or mysqld frozen for hold-seconds.",
+    "container restarted in good order, mysqld frozen for hold-seconds; or a Router killed instead.",
 )
 max_write_downtime = option(
     "--max-write-downtime-seconds",

@@ -188,7 +188,9 @@ class Drill:
         measurement, fault = self._measurement, self._fault
         before = self._sampler.pods.current[measurement.target.pod]
         started = [s.server_started for s in self._sampler.samples if s.pod == before.pod and s.server_started]
-        target = replace(measurement.target, before=before, server_started=started[-1] if started else None)
+        router = measurement.target.router and self._sampler.pods.routers.get(measurement.target.router.pod)
+        start = started[-1] if started else None
+        target = replace(measurement.target, before=before, server_started=start, router=router)
         measurement.target = target
         measurement.injected_at = injected = self._clock()
         injection = threading.Thread(target=self._inject, args=(target,), name="inject", daemon=True)
@@ -217,6 +219,7 @@ class Drill:
             lasting = fault.lasts and self._hold(now)
             over = not injection.is_alive() and not lasting
             back = proof is not None and over and self._whole() and self._writes_flow(proof)
+            back = back and fault.recovered(target, self._evidence())
             recovered = (recovered if recovered is not None else now) if back else None
             if recovered is not None and now - recovered >= self._parameters.settle_seconds:
                 return self._end("recovered", "the group is whole and writes succeed")

@@ -10,9 +10,9 @@ from typing import Any
 import mysql.connector
 
 from steps.drill.clock import Clock
-from steps.drill.samples import MemberSample, PodSample, pod_sample
+from steps.drill.samples import ROUTER_CONTAINER, SERVER_CONTAINER, MemberSample, PodSample, pod_sample
 from steps.errors import StepError
-from steps.kube.client import Kube
+from steps.kube.client import Kube, Object
 from steps.mysql.connection import SERVER_PORT, Credentials, connect, query
 from steps.mysql.topology import view_of
 
@@ -91,11 +91,12 @@ class MemberSampler(threading.Thread):
 
 
 class PodSampler(threading.Thread):
-    """Looks at a cluster's server pods and notes every change.
+    """Looks at a cluster's server pods and Routers and notes every change.
 
     Attributes:
         samples: the changes, in order of time.
-        current: the latest sample of each pod that was ever seen.
+        current: the latest sample of each server's pod that was ever seen.
+        routers: likewise of each Router's pod.
         failures: how often the API server did not answer.
     """
 
@@ -105,18 +106,25 @@ class PodSampler(threading.Thread):
         self._stopped = threading.Event()
         self.samples: list[PodSample] = []
         self.current: dict[str, PodSample] = {}
+        self.routers: dict[str, PodSample] = {}
         self.failures = 0
 
     def look(self) -> None:
         """Look once."""
-        found = {str(pod["metadata"]["name"]): pod for pod in self._kube.servers(self._cluster)}
+        self.current = self._changed(self.current, self._kube.servers(self._cluster), SERVER_CONTAINER)
+        self.routers = self._changed(self.routers, self._kube.routers(self._cluster), ROUTER_CONTAINER)
+
+    def _changed(self, known: dict[str, PodSample], pods: list[Object], container: str) -> dict[str, PodSample]:
+        """Note what changed, and return the latest samples."""
+        found = {str(pod["metadata"]["name"]): pod for pod in pods}
         now = self._clock()
-        for name in {*self.current, *found}:
-            sample = pod_sample(now, found[name]) if name in found else PodSample(now, name, "")
-            known = self.current.get(name)
-            if known is None or known[1:] != sample[1:]:
+        latest = dict(known)
+        for name in {*known, *found}:
+            sample = pod_sample(now, found[name], container) if name in found else PodSample(now, name, "")
+            if name not in known or known[name][1:] != sample[1:]:
                 self.samples.append(sample)
-                self.current = {**self.current, name: sample}
+                latest[name] = sample
+        return latest
 
     def address(self, pod: str) -> str:
         """Return the IP of a pod as last seen, empty for none."""

@@ -13,6 +13,9 @@ STALE_SECONDS = 1.0
 """A member's last view counts no longer than this; then the member is treated as one that says nothing."""
 
 
+SERVER_CONTAINER, ROUTER_CONTAINER = "mysql", "router"
+
+
 class MemberSample(NamedTuple):
     """One look at one server. Times are on the drill's clock.
 
@@ -42,12 +45,12 @@ class PodSample(NamedTuple):
         pod: name.
         uid: of the pod object; empty where there is no such pod.
         ready: whether its condition Ready is true.
-        restarts: of container `mysql`.
-        container: id of container `mysql`.
+        restarts: of container `mysql` (`router` in a Router's pod).
+        container: id of that container.
         deleting: whether it has a deletion timestamp.
         address: its IP.
         node: where it runs.
-        ended: id of the latest container `mysql` that has ended, as the API server shows it (`state.terminated`, else
+        ended: id of the latest such container that has ended, as the API server shows it (`state.terminated`, else
             `lastState.terminated`); empty for none.
         exit_code: with which it ended; None where `ended` is empty.
     """
@@ -65,11 +68,11 @@ class PodSample(NamedTuple):
     exit_code: int | None = None
 
 
-def pod_sample(at: float, pod: Object) -> PodSample:
-    """Return the sample for a pod object."""
+def pod_sample(at: float, pod: Object, container: str = SERVER_CONTAINER) -> PodSample:
+    """Return the sample for a pod object, with what is said of one container in it."""
     status = pod.get("status", {})
     containers = status.get("containerStatuses") or []
-    server: Object = next((entry for entry in containers if entry.get("name") == "mysql"), {})
+    server: Object = next((entry for entry in containers if entry.get("name") == container), {})
     ready = any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
         for condition in status.get("conditions") or []

@@ -57,6 +57,7 @@ def choose(scene: Scene, fault: Fault, topology: Topology) -> Target:
         grace_seconds=int(pod["spec"].get("terminationGracePeriodSeconds", 30)),
         process=fault.process(scene, topology),
         primary="" if member.id == primary.id else primary.id,
+        router=fault.router(scene),
     )
 
 
@@ -69,6 +70,8 @@ def require_possible(fault: Fault, target: Target) -> None:
 def memory(target: Target) -> dict[str, Any]:
     """Return what an intent keeps of a target, from which a fault is undone."""
     kept: dict[str, Any] = {"primary": target.pod, "server": target.server}
+    if target.router is not None:
+        kept["router"] = target.router.pod
     if target.process is not None:
         kept |= {"uid": target.before.uid, "container": target.before.container, "process": asdict(target.process)}
     return kept

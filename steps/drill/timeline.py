@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from steps.drill.attempts import Attempt, Outcome
-from steps.drill.evidence import Evidence, Proof, Target, new_primary
+from steps.drill.evidence import Evidence, Proof, Target, new_primary, router_back
 from steps.drill.samples import Observed
 
 UNSEEN_SECONDS = 1.0
@@ -28,7 +28,7 @@ class Moment:
 
     Attributes:
         key: one of injected, landed, unreachable, left, elected, routed, first-write, released (only of a fault that
-            lasts), whole.
+            lasts), router-back (only where a Router was hit), whole.
         title: for people.
         at: when, on the drill's clock; None where it was not seen.
         note: more about it.
@@ -102,6 +102,7 @@ PHASE_TITLES = {
     "routed": "Until the Router leads to it",
     "first-write": "Until the first write succeeds",
     "released": "Until the fault is ended",
+    "router-back": "Until the Router is back",
     "whole": "Until full redundancy",
 }
 """What happens before each moment."""
@@ -141,19 +142,21 @@ def timeline(
     whole = _whole_from(after, elected if elected is not None else left)
     if after and all(seen.topology.online == seen.topology.expected for seen in after):
         whole, whole_note = None, NEVER_LOST
+    back = router_back(target, evidence)
     # The first effect cannot come after what it led to, though samples may show it later.
     causes = [moment for moment in (proof.at if proof else None, unreachable, left, elected) if moment is not None]
     landed = min(causes) if proof else None
     gone_title = "Expelled from the group" if unreachable is not None else "Left the group"
     name = (heir.pod or heir.id) if heir else ""
     moments = (
-        Moment("injected", "Fault injected", injected, target.pod),
+        Moment("injected", "Fault injected", injected, target.router.pod if target.router else target.pod),
         Moment("landed", "Fault landed", landed, proof.text if proof else "no proof was found"),
         Moment("unreachable", "Seen as unreachable", unreachable, "the majority calls the member UNREACHABLE"),
         Moment("left", gone_title, left, "the member is no longer in the majority's view"),
         Moment("elected", "New primary elected", elected, name),
         Moment("routed", "Router leads to it", routed, "a client's new connection reached the new primary"),
         Moment("first-write", "First write acknowledged", first_write, "by the new primary"),
+        *([Moment("router-back", "Router ready again", back.at if back else None)] if target.router else []),
         *([Moment("released", "Fault ended", released, "from then on the member may come back")] if released else []),
         Moment("whole", "Full redundancy", whole, whole_note),
     )

@@ -240,6 +240,17 @@ def test_a_primary_that_hangs_is_given_up_and_comes_back(platform: Platform, who
     assert restarts(platform.kube.get("pods", before.pod)) == started, "it is the same process"
 
 
+def test_clients_of_a_killed_router_go_on_through_another(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    done = platform.succeeds("failover-drill", cluster=whole, fault="router-kill", steady_seconds=1)
+    assert done.outputs["verdict"] == "PASS" and done.outputs["lost-writes"] == "0"
+    assert topology(platform, whole).primary == before
+    report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
+    moments = {moment["key"]: moment["seconds"] for moment in report["timeline"]}
+    assert moments["landed"] < moments["router-back"] and moments["elected"] is None
+    assert any(router in report["plan"] for router in (pod["metadata"]["name"] for pod in platform.kube.routers(whole)))
+
+
 def test_the_reaper_thaws_what_a_killed_drill_has_frozen(platform: Platform, whole: str) -> None:
     name = submit(platform, cluster=whole, fault="freeze", steady_seconds=1, hold_seconds=120)
     eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
