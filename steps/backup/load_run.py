@@ -206,12 +206,17 @@ def _begin(connection: Any, plan: Plan, order: Order) -> Restore:
     others = there.schemas - set(SKIPPED)
     new = plan.whole and not others
     restore_id = uuid.uuid4().hex
+    accounts = load_objects.missing_accounts(connection, plan)
+    if accounts and (strange := sorted(others - {schema.name for schema in plan.schemas})):
+        # Logins with old passwords are nobody's wish where others' data lives.
+        log("accounts left out", accounts=accounts, because="the cluster has other schemas", schemas=strange)
+        accounts = []
     return load_state.begin(
         connection,
         plan,
         order.workflow,
         order.invisible_key,
-        load_objects.missing_accounts(connection, plan),
+        accounts,
         gtids=("wanted" if order.take_gtids else "not-asked") if new else "not-new",
         aside=load_aside.find(connection, plan.scope, there, restore_id),
         restore_id=restore_id,

@@ -158,6 +158,7 @@ def _run(target: Target, task: _Task, found: _Found, lock: threading.Lock) -> No
     started = time.monotonic()
     what = "the scratch cluster"
     with session(target.host, target.port, target.credentials, what=what, read_timeout=PATIENCE) as connection:
+        query(connection, "SET SESSION sql_select_limit=18446744073709551615")  # the cluster's own may be less
         try:
             task.work(connection, found)
         except (mysql.connector.Error, StepError) as error:

@@ -126,7 +126,7 @@ def _asked(target: Target, question: Question, moment: datetime, timeout: float)
 
     started, said, bad = time.monotonic(), "", ""
     settings = (
-        "SET SESSION transaction_read_only=1, time_zone='+00:00', "
+        "SET SESSION transaction_read_only=1, time_zone='+00:00', sql_select_limit=18446744073709551615, "
         f"max_execution_time={max(1, round(timeout * 1000))}, lock_wait_timeout={max(1, round(timeout))}"
     )
     options: dict[str, Any] = {"what": "the scratch cluster", "read_timeout": timeout + 5}
