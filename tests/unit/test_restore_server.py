@@ -400,6 +400,16 @@ def test_accounts_that_are_there_keep_what_they_have(connection: Any) -> None:
     assert query(connection, "SHOW GRANTS FOR shopper") == [("GRANT USAGE ON *.* TO `shopper`@`%`",)]
 
 
+def test_no_account_comes_to_a_cluster_where_others_live(connection: Any) -> None:
+    query(connection, "CREATE SCHEMA theirs")
+    try:
+        restore(VECTOR)
+        assert sums(connection) == SUMS
+        assert not query(connection, "SELECT 1 FROM mysql.user WHERE user='shopper'")
+    finally:
+        query(connection, "DROP SCHEMA theirs")
+
+
 def test_chosen_schemas_come_without_accounts(connection: Any) -> None:
     restore(VECTOR, only=["shop"])
     assert sums(connection) == SUMS
