@@ -39,6 +39,7 @@ WHO = {
     "drill/guards.py": [RUNBOOKS],
     "drill/intent.py": [RUNBOOKS, REAP],
     "drill/reap.py": [REAP],
+    "drill/router_kill.py": [RUNBOOKS],
     "drill/run.py": [RUNBOOKS],
     "drill/sampler.py": [RUNBOOKS],
     "drill/target.py": [RUNBOOKS],
