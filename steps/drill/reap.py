@@ -49,6 +49,7 @@ def reap(namespace: str) -> Reaped:
     cordons = cordon.noted(kube)
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in kube.all("workflows")}
     count = 0
+    left: StepError | None = None
     # Nodes by their own notes, not by those of clusters: the last act of a drill that was terminated may have come
     # after it was undone, or its cluster may be gone.
     for node, note in cordons:
@@ -60,15 +61,19 @@ def reap(namespace: str) -> Reaped:
         noted = intent.read(cluster)
         if noted is not None and is_over(noted, phases, datetime.now(UTC)):
             log("reaping", cluster=cluster["metadata"]["name"], workflow=noted.workflow, fault=noted.fault)
-            undo.undo(kube, cluster, noted)
-            count += 1
+            try:
+                undo.undo(kube, cluster, noted)
+                count += 1
+            except StepError as error:
+                # The note stays, so the next run tries again; and this one goes on to the others.
+                log("not reaped", cluster=cluster["metadata"]["name"], why=str(error))
+                left = left or error
         if is_scratch(cluster):
             continue  # no drill may hit it
         runs = leftovers(kube, cluster)
         # A drill notes itself before it writes rows: looked at after the rows, no live drill's are taken for leftovers.
         if runs and intent.read(kube.cluster(str(cluster["metadata"]["name"]))) is None:
             count += len(undo.clear_ledger(kube, cluster, runs))
-    left: StepError | None = None
     for name, workflow in orphans(clusters, phases, OVER):
         log("reaping", cluster=name, workflow=workflow, what="scratch cluster")
         try:
