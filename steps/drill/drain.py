@@ -293,7 +293,8 @@ class DrainNode(Fault):
         note = cordon.Cordon(wish.workflow, scene.kube.namespace, intent.now(), expires=wish.expires)
         cordon.cordon(scene.kube, found.node, note)
         # What came to the node since it was looked at is no business of this drill.
-        self._ways = drain(scene.kube, found.node, found.going, self.seconds, stopped=self._stopped.is_set)
+        stopped = self._stopped.is_set
+        drain(scene.kube, found.node, found.going, self.seconds, stopped=stopped, into=self._ways)
         if told := stayed(self._ways):
             when = "when the drill was stopped" if self._stopped.is_set() else f"after {self.seconds} s"
             raise StepError(f"Node {found.node} was not empty {when}: {told}")

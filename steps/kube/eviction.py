@@ -162,6 +162,7 @@ def drain(
     seconds: float,
     *,
     stopped: Callable[[], bool] = lambda: False,
+    into: list[Evicted] | None = None,
 ) -> list[Evicted]:
     """Evict what `decisions` say, and wait until the node is without these very pods, by their UIDs.
 
@@ -171,12 +172,14 @@ def drain(
         decisions: of :func:`decide`.
         seconds: until when budgets and slow pods are waited for.
         stopped: asked all the time; True ends the drain.
+        into: where each pod's way is kept from the start, for whoever cannot wait for the end.
 
     Returns:
         Every pod's way, also where the drain did not come to its end: see :func:`stayed`.
     """
     began = time.monotonic()
-    ways = [Evicted(one.namespace, one.pod, one.uid) for one in decisions if one.action is Action.EVICT]
+    ways = [] if into is None else into
+    ways += [Evicted(one.namespace, one.pod, one.uid) for one in decisions if one.action is Action.EVICT]
     due = {way.uid: 0.0 for way in ways}
     asking: dict[str, Future[None]] = {}
     looked = 0.0

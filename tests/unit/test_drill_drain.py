@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,15 @@ from test_drill_guards import facts, topology
 from steps.drill import intent
 from steps.drill.drain import DrainNode, Survey, Wish, give_back, matches, survey
 from steps.drill.evidence import Target
+from steps.drill.fault import Scene
 from steps.drill.guards import refusals, told_plan
 from steps.drill.reap import reap
 from steps.drill.timeline import timeline
-from steps.errors import BadParameters, Refused
+from steps.errors import BadParameters, Refused, StepError
 from steps.kube import client, cordon
 from steps.kube.client import Kube
 from steps.kube.eviction import FINISHED, Action, Decision
+from steps.mysql.connection import Credentials
 
 WISH = Wish("run-1")
 GOES = Decision("tiphys", "demo-0", "uid-1", Action.EVICT, "", 90)
@@ -143,9 +147,14 @@ def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
     made = client.connect("tiphys")
     for number in (1, 2):
         made.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}})
+    # The pods need an owner that exists: whose owner is gone is collected.
+    spec = {"serviceName": "demo", "selector": {"matchLabels": {"app": "db"}}, "replicas": 3}
+    template = {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "mysql", "image": "x"}]}}
+    stateful = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "demo"}}
+    uid = made.create("statefulsets", {**stateful, "spec": {**spec, "template": template}})["metadata"]["uid"]
     for number in range(3):
         labels = {"mysql.oracle.com/cluster": "demo", "component": "mysqld", "app": "db"}
-        owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": "u", "controller": True}
+        owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": uid, "controller": True}
         container = {"name": "mysql", "image": "localhost/host:1"}
         made.create(
             "pods",
@@ -163,7 +172,7 @@ def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
     )
     yield made
-    for resource in ("pods", "poddisruptionbudgets", "nodes", "workflows", "innodbclusters"):
+    for resource in ("statefulsets", "pods", "poddisruptionbudgets", "nodes", "workflows", "innodbclusters"):
         for item in made.all(resource):
             made.delete(resource, item["metadata"]["name"], grace_seconds=0)
     made.close()
@@ -184,6 +193,31 @@ def test_the_node_is_found_by_role_or_by_name(kube: Kube) -> None:
         survey(kube, "demo", topology(), replace(WISH, target="node"))
     with pytest.raises(Refused, match="no longer on 'node-2'"):
         survey(kube, "demo", topology(), replace(WISH, node="node-2"))
+
+
+def test_an_interrupted_drain_asks_no_more_and_gives_the_node_back(kube: Kube) -> None:
+    """A budget holds the pod for ever: the abort, not the deadline, ends it."""
+    ready = [{"type": "Ready", "status": "True"}]
+    kube.patch("pods", "demo-0", {"status": {"phase": "Running", "conditions": ready}}, subresource="status")
+    wish = replace(WISH, eviction_seconds=30)
+    fault = DrainNode(survey(kube, "demo", topology(), wish), wish)
+    scene, aim = Scene(kube, "demo", Credentials("root", "unused")), target(fault)
+    with ThreadPoolExecutor(1) as pool:
+        injecting = pool.submit(fault.inject, scene, aim)
+        limit = time.monotonic() + 20
+        while not [way for way in fault.record() if way["attempts"] > 1] and not injecting.done():
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        assert cordon.is_cordoned(kube.get("nodes", "node-1")) and not injecting.done()
+        fault.interrupt()
+        with pytest.raises(StepError, match="not empty when the drill was stopped.*demo-pdb"):
+            injecting.result(30)
+    fault.stop(scene, aim)
+    fault.stop(scene, aim)
+    assert cordon.noted(kube) == [] and not cordon.is_cordoned(kube.get("nodes", "node-1"))
+    assert not kube.get("pods", "demo-0")["metadata"].get("deletionTimestamp")
+    (way,) = fault.record()
+    assert way["gone_seconds"] is None and "demo-pdb" in way["held"]
 
 
 def test_an_undo_gives_back_what_is_the_workflow_s_own(kube: Kube) -> None:
