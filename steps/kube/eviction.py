@@ -128,7 +128,8 @@ def _decide(pod: Object, policy: Policy) -> Decision:
     if finished:
         return made(Action.SKIP, FINISHED)
     if namespace == policy.namespace and labels.get(WORKFLOW_LABEL) == policy.workflow:
-        return made(Action.REFUSE, "is this drill's own pod: it must run elsewhere")
+        # The step that drains is kept off the node by its affinity; the one before it may have run here.
+        return made(Action.SKIP, "is a step of this drill")
     ours = namespace == policy.namespace and labels.get(CLUSTER_LABEL) == policy.cluster
     volumes = [str(volume["name"]) for volume in spec.get("volumes") or [] if "emptyDir" in volume]
     if volumes and not ours and not policy.empty_dir:

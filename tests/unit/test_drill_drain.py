@@ -72,14 +72,14 @@ def test_a_node_with_one_member_may_be_drained_and_the_plan_names_what_goes() ->
     assert "leave the cordon" in drained(cordoned=True).describe(target(fault))
 
 
-OWN = Decision("tiphys", "step", "u", Action.REFUSE, "is this drill's own pod: it must run elsewhere")
+LONE = Decision("tiphys", "lone", "u", Action.REFUSE, "has no controller")
 
 
 @pytest.mark.parametrize(
     ("changes", "wish", "says"),
     [
         ({"here": ["demo-0", "demo-1"]}, WISH, "2 of the 3 servers are on node node-1"),
-        ({"decisions": [GOES, OWN]}, WISH, "tiphys/step is this drill's own pod"),
+        ({"decisions": [GOES, LONE]}, WISH, "tiphys/lone has no controller"),
         ({"note": cordon.Cordon("run-2", "tiphys", "t")}, WISH, "run-2"),
         ({"lacking": ["create pods/eviction"]}, WISH, "may not: create pods/eviction"),
     ],

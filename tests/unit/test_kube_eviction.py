@@ -42,7 +42,7 @@ MEMBER: dict[str, Any] = {"labels": {"mysql.oracle.com/cluster": "demo"}}
         (made(ownerReferences=DAEMON), Action.SKIP, "DaemonSet logs"),
         (made(ownerReferences=DAEMON, **SCRATCH), Action.SKIP, "DaemonSet logs"),
         (made(ownerReferences=[], phase="Succeeded"), Action.SKIP, "finished"),
-        (made(labels={"workflows.argoproj.io/workflow": "drill-1"}), Action.REFUSE, "own pod"),
+        (made(labels={"workflows.argoproj.io/workflow": "drill-1"}), Action.SKIP, "step of this drill"),
         (made(labels={"workflows.argoproj.io/workflow": "drill-2"}), Action.EVICT, ""),
         (made(ownerReferences=[]), Action.REFUSE, "unmanaged=evict"),
         (made(ownerReferences=[{**OWNED, "controller": False}]), Action.REFUSE, "no controller"),
