@@ -247,7 +247,8 @@ def test_clients_of_a_killed_router_go_on_through_another(platform: Platform, wh
     assert topology(platform, whole).primary == before
     report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
     moments = {moment["key"]: moment["seconds"] for moment in report["timeline"]}
-    assert moments["landed"] < moments["router-back"] and moments["elected"] is None
+    # One that is started again at once may be back before it was seen to be gone.
+    assert moments["landed"] <= moments["router-back"] and moments["elected"] is None
     assert any(router in report["plan"] for router in (pod["metadata"]["name"] for pod in platform.kube.routers(whole)))
 
 

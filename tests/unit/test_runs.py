@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from gateway_help import DRILL, create, in_kube, objects, running_gateway, secret, template, workflows
 from platform_help import new_home, running
 
+from steps.drill.faults import FAULTS
 from tiphys.cli import cli
 from tiphys.local.client import Kube
 from tiphys.local.platform.access import write_kubeconfig
@@ -134,7 +135,7 @@ def test_parameters_are_checked_before_anything_is_made(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "add -p fault=switchover|delete-pod|crash (What happens"),
+        ([], f"add -p fault={'|'.join(FAULTS)} (What happens"),
         (["cluster="], "cluster= must not be empty: at most 28 characters"),
         (["cluster=No_name"], "cluster=No_name is not a cluster's name"),
         (["writers=0"], "writers=0 is not an integer from 1 to 32"),
@@ -160,7 +161,7 @@ def test_templates_tell_what_there_is_and_what_each_takes(platform: Settings) ->
     ]
     assert listed[1].endswith("Hits the primary of a cluster with a fault and measures what clients feel")
     page = call(platform, "templates", "failover-drill").stdout
-    assert "  fault  [required; switchover|delete-pod|crash]\n      What happens" in page
+    assert f"  fault  [required; {'|'.join(FAULTS)}]\n      What happens" in page
     assert "  writers  [default 4; an integer from 1 to 32]\n" in page
     assert page.endswith("Run it: tiphys submit failover-drill -p cluster=... -p fault=... --wait\n")
     as_json = json.loads(call(platform, "templates", "failover-drill", "-o", "json").stdout)
