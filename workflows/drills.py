@@ -1,0 +1,100 @@
+"""What every drill's template has: preflight, approval where needed, measure, verify, report; undo in any case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hera.workflows import Parameter, Step, Steps, Suspend, WorkflowTemplate
+from hera.workflows.models import Affinity, EnvVar, SuppliedValueFrom, ValueFrom
+
+from steps.declare import StepCommand
+from steps.drill.approval import drill_approval
+from steps.drill.late_report import drill_late_report
+from steps.drill.measure import FILE as MEASUREMENT
+from steps.drill.report import drill_report
+from steps.drill.undo import drill_undo
+from steps.drill.verify import FILE as VERIFICATION
+from steps.drill.verify import drill_verify
+from workflows.pack import (
+    ARTIFACT_FOLDER,
+    ONLY_TEMPORARY,
+    artifact_name,
+    call,
+    container,
+    runbook,
+    workflow_parameters,
+)
+
+
+def drill_template(
+    name: str,
+    preflight: StepCommand,
+    measure: StepCommand,
+    *,
+    title: str,
+    description: str,
+    question: str,
+    found: Sequence[str] = (),
+    affinity: Affinity | None = None,
+    preflight_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> WorkflowTemplate:
+    """Return a drill's template. One that was stopped after it had measured something is reported on after the undoing.
+
+    Args:
+        name: of the template.
+        preflight: the step that checks all and changes nothing; it tells whether to go on, and whether to ask first.
+        measure: the step that injects the fault and measures.
+        title: for the form.
+        description: for the form, in Markdown.
+        question: what the approval's form asks.
+        found: options of `measure` that preflight finds out: its outputs of these names.
+        affinity: of the measuring pod.
+        preflight_options: of preflight's container.
+        options: of the runbook.
+    """
+    commands = [preflight, measure, drill_verify, drill_report, drill_undo]
+    parameters = workflow_parameters(commands)
+    with runbook(
+        name, title=title, description=description, parameters=parameters, on_exit="afterwards", **options
+    ) as template:
+        preflighting = container(preflight, timeout="5m", **(preflight_options or {}))
+        # Never again once its pod was lost: the fault may have been injected.
+        measuring = container(measure, retry_when=ONLY_TEMPORARY)
+        measuring.affinity = affinity
+        verify = container(drill_verify, timeout="10m")
+        report = container(drill_report, timeout="5m")
+        # The report's address in the bucket is a result, so the step must know where its artifacts go.
+        late_report = container(drill_late_report, timeout="5m", s3=True)
+        for each in (report, late_report):
+            assert isinstance(each.env, list)
+            each.env.append(EnvVar(name="TIPHYS_ARTIFACT_FOLDER", value=ARTIFACT_FOLDER))
+        undo = container(drill_undo, timeout="5m")
+        approval = container(drill_approval, retry_when=None, timeout="1m")
+        form = Suspend(
+            name="approval-form",
+            inputs=[Parameter(name="approve", default="NO", enum=["YES", "NO"], description=question)],
+            outputs=[Parameter(name="approve", value_from=ValueFrom(supplied=SuppliedValueFrom()))],
+        )
+        with Steps(name="approval") as ask:
+            Step(name="form", template=form.name)
+            answer = Parameter(name="approve", value="{{steps.form.outputs.parameters.approve}}")
+            Step(name="answer", template=approval.name, arguments=[answer])
+        with Steps(name="drill", inputs=[Parameter(name=each) for each in found] or None) as drill:
+            call(measure, measuring, values={each: f"{{{{inputs.parameters.{each}}}}}" for each in found})
+            measured = f"{{{{steps.{measure.name}.outputs.artifacts.{artifact_name(MEASUREMENT)}}}}}"
+            call(drill_verify, verify, artifacts={MEASUREMENT: measured})
+            verified = f"{{{{steps.drill-verify.outputs.artifacts.{artifact_name(VERIFICATION)}}}}}"
+            call(drill_report, report, artifacts={MEASUREMENT: measured, VERIFICATION: verified})
+        with Steps(name="afterwards"):
+            call(drill_undo, undo)
+            # What has succeeded has its report.
+            call(drill_late_report, late_report, when="{{workflow.status}} != Succeeded")
+        told = f"{{{{steps.{preflight.name}.outputs.parameters"
+        with Steps(name=name):
+            call(preflight, preflighting)
+            Step(name="approval", template=ask.name, when=f"{told}.needs-approval}}}} == true")
+            given = [Parameter(name=each, value=f"{told}.{each}}}}}") for each in found]
+            Step(name="drill", template=drill.name, arguments=given or None, when=f"{told}.go}}}} == true")
+    return template
