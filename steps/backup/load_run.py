@@ -35,6 +35,7 @@ class Restored:
     backup: str = parameter("The backup that was restored.", is_global=True)
     rows: int = parameter("Rows in the restored tables.", is_global=True)
     seconds: float = parameter("Seconds since the restore began, pauses after a crash included.", is_global=True)
+    seconds_applied: float = parameter("The same, until every ONLINE member had applied all of it.", is_global=True)
     gtid: str = parameter("Transactions that the backup holds.", is_global=True)
     gtids_taken: str = parameter(
         "Whether a new cluster counts the backup's transactions as its own: taken-over, too-many (nothing was done), "
@@ -112,7 +113,8 @@ def restore_from(
     places = ",".join(aside.values())
     log("restored", backup=name, rows=rows, seconds=round(seconds, 3), gtids=work.gtids, old_tables_in=places)
     checked = "sha256" if MANIFEST in source.files() else "lengths"
-    return Restored(name, rows, round(seconds, 3), plan.instance.gtid_executed, work.gtids, places, checked)
+    seconds = round(seconds, 3)
+    return Restored(name, rows, seconds, seconds, plan.instance.gtid_executed, work.gtids, places, checked)
 
 
 @dataclass(frozen=True)

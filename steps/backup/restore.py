@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import nullcontext
+from dataclasses import replace as replaced
 
 import click
 
@@ -19,7 +20,8 @@ from steps.errors import Temporary
 from steps.kube import client
 from steps.kube.client import Kube
 from steps.log import log
-from steps.mysql.connection import Credentials, root_credentials
+from steps.mysql.applied import wait_for_all
+from steps.mysql.connection import Credentials, query, root_credentials
 from steps.mysql.topology import read_topology
 
 __all__ = ["Restored", "restore", "restore_from", "wait_for_primary"]
@@ -66,7 +68,8 @@ def restore(
     """Restore a backup from S3 into a cluster: all of it, or chosen schemas and tables.
 
     Rows are streamed to the primary over several connections and checked on their way. A restore that broke off goes
-    on where it stopped; nothing is loaded twice, and nothing is overwritten: what is replaced is moved aside.
+    on where it stopped; nothing is loaded twice, and nothing is overwritten: what is replaced is moved aside. Ends
+    when every ONLINE member has applied all of it.
     """
     wanted.check(backup, from_cluster)
     kube = client.connect(namespace)
@@ -93,10 +96,15 @@ def restore(
                     parallel=parallel,
                     workflow=os.environ.get("TIPHYS_WORKFLOW", ""),
                 )
-                if not found.ours:
-                    with target.session() as connection:
+                with target.session() as connection:
+                    if not found.ours:
                         tell_sleeping_events(connection)
-                return done
+                    gtids = str(query(connection, "SELECT @@global.gtid_executed")[0][0])
+                began = time.monotonic()
+                wait_for_all(read_topology(kube, cluster, credentials=credentials), credentials, gtids)
+                waited = time.monotonic() - began
+                log("applied on every member", seconds=round(waited, 3))
+                return replaced(done, seconds_applied=round(done.seconds + waited, 3))
             except Temporary as error:
                 if not left:
                     raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import click
@@ -12,15 +11,15 @@ from steps.declare import option, parameter, step, target_options
 from steps.errors import StepError, Temporary
 from steps.kube import client
 from steps.log import log, progress
+from steps.mysql.applied import wait_for_all
 from steps.mysql.connection import SERVER_PORT, Credentials, query, root_credentials, session
 from steps.mysql.sample_data import SMALLEST, blocks
-from steps.mysql.sample_load import DataSet, count_rows, decide, examine, load, prepare, wait_applied
+from steps.mysql.sample_load import DataSet, count_rows, decide, examine, load, prepare
 from steps.mysql.topology import Topology, read_topology
 from steps.parameters import Text
 
 SCHEMA_NAME = Text("a schema's name", "A-Za-z0-9_", 64, first="A-Za-z")
 SYSTEM = ("mysql", "sys", "information_schema", "performance_schema", "mysql_innodb_cluster_metadata")
-APPLY_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def fill(
             f"Schema {schema} has {count} rows, {wanted.rows} were asked for: somebody has written into it. "
             "Set replace=true to make it anew."
         )
-    _wait_for_all(topology, credentials, gtids)
+    wait_for_all(topology, credentials, gtids)
     return Loaded(
         rows=count,
         rows_per_second=round(written / max(seconds, 0.001)),
@@ -114,24 +113,3 @@ def fill(
         seconds_applied=round(time.monotonic() - started, 3),
         change={"nothing": "nothing", "resume": "resumed", "make": "made"}[what],
     )
-
-
-def _wait_for_all(topology: Topology, credentials: Credentials, gtids: str) -> None:
-    """Wait until every ONLINE secondary has applied what was written.
-
-    Raises:
-        Temporary: one has not after APPLY_SECONDS.
-    """
-    members = [member for member in topology.secondaries if member.address]
-    if not members:
-        return
-    with ThreadPoolExecutor(max_workers=len(members)) as pool:
-        waits = {
-            member.pod: pool.submit(
-                wait_applied, member.address, f"member {member.pod}", credentials, gtids, APPLY_SECONDS
-            )
-            for member in members
-        }
-    late = [pod for pod, waited in waits.items() if not waited.result()]
-    if late:
-        raise Temporary(f"All rows are committed, but {', '.join(late)} has not applied them in {APPLY_SECONDS:.0f} s.")

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from steps.errors import Refused
-from steps.log import Progress, log
+from steps.log import Progress
 from steps.mysql.connection import SERVER_PORT, Credentials, query, quoted, session
 from steps.mysql.sample_data import DDL, GENERATION, TABLES, Block, blocks, make
 
@@ -188,11 +188,3 @@ def count_rows(connection: Any, schema: str) -> int:
     """Return the number of rows in the sample's tables."""
     counts = " + ".join(f"(SELECT COUNT(*) FROM {quoted(schema)}.{table})" for table in TABLES)
     return int(query(connection, f"SELECT {counts}")[0][0])
-
-
-def wait_applied(host: str, place: str, credentials: Credentials, gtids: str, timeout: float) -> bool:
-    """Wait until a member has applied a set of transactions, and return whether it has."""
-    with session(host, SERVER_PORT, credentials, what=place, read_timeout=timeout + 10) as connection:
-        answer = query(connection, "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", [gtids, timeout])
-        log("applied" if answer[0][0] == 0 else "still applying", member=place)
-        return bool(answer[0][0] == 0)

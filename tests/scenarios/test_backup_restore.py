@@ -142,6 +142,8 @@ def copy(platform: Platform, moment: dict[str, Any]) -> str:
     """A new cluster of three servers, made and filled by one restore."""
     done = platform.succeeds("restore", cluster=COPY, backup=moment["backup"], create="true", servers=3, routers=0)
     assert int(done.outputs["rows"]) == moment["rows"] and done.outputs["backup"] == moment["backup"]
+    sums = [ask(platform, COPY, SUMS, address=member.address) for member in topology(platform, COPY).members]
+    assert sums == [sums[0]] * 3, "a restore is over when every member has applied it"
     return COPY
 
 

@@ -69,7 +69,7 @@ def test_it_waits_for_its_cluster_and_has_the_bucket() -> None:
     variables = {variable["name"] for variable in template["container"]["env"]}
     assert {"S3_ENDPOINT", "S3_BUCKET", "AWS_SECRET_ACCESS_KEY", "TIPHYS_WORKFLOW"} <= variables
     published = {o["globalName"] for o in template["outputs"]["parameters"]}
-    assert published == {"backup", "rows", "seconds", "gtid", "gtids-taken", "aside", "checked"}
+    assert published == {"backup", "rows", "seconds", "seconds-applied", "gtid", "gtids-taken", "aside", "checked"}
     assert not_honoured({"restore.yaml": built()}) == []
 
 
