@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pods_help import Cluster, cluster, pod
 
 from steps.kube import client
 from steps.kube.client import Kube
+from steps.kube.errors import NotFound
 from steps.kube.eviction import MARGIN_SECONDS, Action, Policy, decide, drain, patience, pods_on, stayed
 from tiphys.local.platform.access import write_kubeconfig
 
@@ -90,7 +92,8 @@ def kube(platform: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
     yield connected
     for resource in ("statefulsets", "poddisruptionbudgets", "pods"):
         for item in connected.all(resource):
-            connected.delete(resource, item["metadata"]["name"], grace_seconds=0 if resource == "pods" else None)
+            with suppress(NotFound):  # its owner may have taken it along
+                connected.delete(resource, item["metadata"]["name"], grace_seconds=0 if resource == "pods" else None)
     for name in nodes(connected):
         connected.patch("nodes", name, {"spec": {"unschedulable": None}})
     until(lambda: not connected.all("pods"))
