@@ -13,14 +13,14 @@ from typing import Any
 from steps.backup.dump_columns import Column
 from steps.backup.dump_keys import Keys
 from steps.backup.wire_rows import PLAIN, Block, blocks_of
-from steps.mysql.connection import quoted
+from steps.mysql.connection import EVERY_ROW, quoted
 
 __all__ = ["SESSION_SQL", "Block", "Source", "read"]
 
 SESSION_SQL = (
     "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00', net_write_timeout = 1800,"
     " wait_timeout = 86400, max_execution_time = 0, character_set_results = 'utf8mb4',"
-    " sql_select_limit = 18446744073709551615, sql_big_selects = ON, sql_quote_show_create = ON,"
+    f" {EVERY_ROW}, sql_big_selects = ON, sql_quote_show_create = ON,"
     " show_gipk_in_create_table_and_information_schema = ON"
 )
 """Every connection of a dump begins with this; `read` relies on it. Any date that a key holds can be compared with, and

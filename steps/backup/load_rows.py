@@ -19,7 +19,7 @@ from steps.backup.load_stream import ChunkRows, DamagedChunk, Pieces
 from steps.backup.source import Source
 from steps.errors import StepError
 from steps.log import Progress, log
-from steps.mysql.connection import SERVER_PORT, Credentials, query, quoted, session
+from steps.mysql.connection import EVERY_ROW, SERVER_PORT, Credentials, query, quoted, session
 
 PIECE = 16 * 1024 * 1024
 """Bytes of rows in one transaction: as binary rows they are several times as large at most, below a group's limit."""
@@ -72,7 +72,7 @@ class Target:
                 " innodb_lock_wait_timeout=120, sql_require_primary_key=0, sql_generate_invisible_primary_key=0,"
                 " net_read_timeout=900, net_write_timeout=900,"
                 # What a server sets for all its clients must hide nothing that is in a restore's way.
-                " sql_select_limit=18446744073709551615, sql_big_selects=1",
+                f" {EVERY_ROW}, sql_big_selects=1",
             )
             yield connection
 

@@ -21,7 +21,7 @@ from steps.backup.source import Source, read_all
 from steps.backup.verify_record import Kind, Table
 from steps.errors import StepError, Temporary
 from steps.log import Progress, log
-from steps.mysql.connection import query, quoted, session, translated
+from steps.mysql.connection import EVERY_ROW, query, quoted, session, translated
 
 PATIENCE = 4 * 3600.0
 """Seconds that one answer may take: CHECK TABLE says nothing until it has read the whole table."""
@@ -158,7 +158,7 @@ def _run(target: Target, task: _Task, found: _Found, lock: threading.Lock) -> No
     started = time.monotonic()
     what = "the scratch cluster"
     with session(target.host, target.port, target.credentials, what=what, read_timeout=PATIENCE) as connection:
-        query(connection, "SET SESSION sql_select_limit=18446744073709551615")  # the cluster's own may be less
+        query(connection, f"SET SESSION {EVERY_ROW}")
         try:
             task.work(connection, found)
         except (mysql.connector.Error, StepError) as error:

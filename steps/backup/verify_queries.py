@@ -13,7 +13,7 @@ from steps.backup.load_rows import Target
 from steps.backup.verify_expect import answer, mismatch
 from steps.errors import BadParameters
 from steps.log import log
-from steps.mysql.connection import query, session
+from steps.mysql.connection import EVERY_ROW, query, session
 
 SUFFIX = "-verify-queries"
 """Name of a cluster's ConfigMap: the cluster's and this."""
@@ -126,7 +126,7 @@ def _asked(target: Target, question: Question, moment: datetime, timeout: float)
 
     started, said, bad = time.monotonic(), "", ""
     settings = (
-        "SET SESSION transaction_read_only=1, time_zone='+00:00', sql_select_limit=18446744073709551615, "
+        f"SET SESSION transaction_read_only=1, time_zone='+00:00', {EVERY_ROW}, "
         f"max_execution_time={max(1, round(timeout * 1000))}, lock_wait_timeout={max(1, round(timeout))}"
     )
     options: dict[str, Any] = {"what": "the scratch cluster", "read_timeout": timeout + 5}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 from datetime import UTC, datetime, timedelta
 
-from steps.declare import outputs_folder, step, target_options
+from steps.declare import step, target_options
 from steps.drill import drain_options, options
-from steps.drill.measure import FILE, Measured
+from steps.drill.measure import Measured, saved, told_to_stop
 from steps.drill.parameters import DrillParameters
 
 
@@ -57,7 +56,6 @@ def drain_measure(
     """
     from steps.drill.drain import DrainNode, Wish, survey
     from steps.drill.guards import look
-    from steps.drill.measurement import save
     from steps.drill.run import Drill
     from steps.kube.client import connect
 
@@ -72,9 +70,7 @@ def drain_measure(
         readers,
         hold_seconds,
     )
-    told: list[str] = []
-    # Argo stops a step by SIGTERM: give the node back, keep what was measured, and go.
-    signal.signal(signal.SIGTERM, lambda *_: told.append("the step was told to stop (SIGTERM)"))
+    stop_reason = told_to_stop()
     kube = connect(namespace)
     facts, scene = look(kube, cluster, workflow)
     by_hand = not os.environ.get("TIPHYS_WORKFLOW")
@@ -90,8 +86,4 @@ def drain_measure(
         expires.isoformat(timespec="seconds") if by_hand else "",
     )
     fault = DrainNode(survey(kube, cluster, facts.topology, wish), wish)
-    stop_reason = lambda: told[0] if told else ""  # noqa: E731
-    measurement = Drill(facts, scene, fault, parameters, stop_reason=stop_reason, by_hand=by_hand).measure()
-    path = outputs_folder() / FILE
-    save(measurement, path)
-    return Measured(measurement.end, path)
+    return saved(Drill(facts, scene, fault, parameters, stop_reason=stop_reason, by_hand=by_hand).measure())

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steps.declare import artifact, outputs_folder, parameter, step, target_options
 from steps.drill import options
 from steps.drill.faults import FAULTS
 from steps.drill.parameters import DrillParameters
+
+if TYPE_CHECKING:
+    from steps.drill.measurement import Measurement
 
 FILE = "measurement.json.gz"
 
@@ -57,7 +62,6 @@ def drill_measure(
     is made from it.
     """
     from steps.drill.guards import look
-    from steps.drill.measurement import save
     from steps.drill.run import Drill
     from steps.kube.client import connect
 
@@ -72,19 +76,33 @@ def drill_measure(
         readers,
         hold_seconds,
     )
-    told: list[str] = []
-    # Argo stops a step by SIGTERM: end the fault, keep what was measured, and go.
-    signal.signal(signal.SIGTERM, lambda *_: told.append("the step was told to stop (SIGTERM)"))
+    stop_reason = told_to_stop()
     facts, scene = look(connect(namespace), cluster, workflow)
     drill = Drill(
         facts,
         scene,
         FAULTS[fault],
         parameters,
-        stop_reason=lambda: told[0] if told else "",
+        stop_reason=stop_reason,
         by_hand=not os.environ.get("TIPHYS_WORKFLOW"),
     )
-    measurement = drill.measure()
+    return saved(drill.measure())
+
+
+def told_to_stop() -> Callable[[], str]:
+    """Note a SIGTERM, by which Argo stops a step, instead of dying of it; return what says why to stop, or nothing.
+
+    The drill then ends the fault, keeps what was measured, and goes.
+    """
+    told: list[str] = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append("the step was told to stop (SIGTERM)"))
+    return lambda: told[0] if told else ""
+
+
+def saved(measurement: Measurement) -> Measured:
+    """Write a measurement into the outputs folder."""
+    from steps.drill.measurement import save
+
     path = outputs_folder() / FILE
     save(measurement, path)
     return Measured(measurement.end, path)

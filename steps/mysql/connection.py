@@ -10,6 +10,9 @@ from typing import Any
 from steps.errors import StepError, Temporary
 from steps.kube.client import Kube, Object
 
+EVERY_ROW = "sql_select_limit = 18446744073709551615"
+"""For SET SESSION, where all rows must be read: a server's own limit would cut every result without a word."""
+
 SERVER_PORT = 3306
 ROUTER_RW_PORT, ROUTER_RO_PORT = 6446, 6447
 """Router's classic-protocol ports: to the primary, and to the secondaries in turn."""
