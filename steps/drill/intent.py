@@ -1,7 +1,7 @@
-"""What a drill is about to change, written on the cluster before it is changed.
+"""What a drill is about to change, written down before it is changed: in the book of drills, and on the cluster.
 
 The annotation outlives the workflow that wrote it. Whoever finds it knows that a drill is under way, whose it is, and
-what was there before; `drill-undo` and `reap` put things back from it.
+what was there before; `drill-undo` and `reap` put things back from it, or from the book where the cluster is gone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from steps.errors import Refused
+from steps.drill import book
+from steps.errors import Refused, StepError
 from steps.kube.client import Kube, Object
 
 ANNOTATION = "tiphys.dev/drill"
@@ -52,29 +53,36 @@ def read(cluster: Object) -> Intent | None:
 
 
 def write(kube: Kube, cluster: str, intent: Intent) -> None:
-    """Note an intent on the cluster.
+    """Note an intent in the book of drills, and then on the cluster.
 
     Raises:
         Refused: another drill has noted its own.
+        BadParameters: there is no book.
         Conflict: the cluster changed meanwhile; look again.
     """
     found = kube.cluster(cluster)
     other = read(found)
     if other is not None and other.workflow != intent.workflow:
         raise Refused(another_drill(cluster, other))
+    book.enter(kube, cluster, intent)
     values = {key: value for key, value in asdict(intent).items() if value or key == "before"}
     # With the version that was read: of two drills that look at the same time only one gets through.
-    kube.patch(
-        "innodbclusters",
-        cluster,
-        {"metadata": {"annotations": {ANNOTATION: json.dumps(values, sort_keys=True)}}},
-        resource_version=str(found["metadata"]["resourceVersion"]),
-    )
+    try:
+        kube.patch(
+            "innodbclusters",
+            cluster,
+            {"metadata": {"annotations": {ANNOTATION: json.dumps(values, sort_keys=True)}}},
+            resource_version=str(found["metadata"]["resourceVersion"]),
+        )
+    except StepError:
+        book.strike(kube, intent.workflow)
+        raise
 
 
-def remove(kube: Kube, cluster: str) -> None:
-    """Take the note off the cluster."""
+def remove(kube: Kube, cluster: str, workflow: str) -> None:
+    """Take a workflow's note off the cluster, and out of the book."""
     kube.annotate("innodbclusters", cluster, {ANNOTATION: None})
+    book.strike(kube, workflow)
 
 
 def another_drill(cluster: str, other: Intent) -> str:

@@ -38,7 +38,7 @@ class Reaped:
 def reap(namespace: str) -> Reaped:
     """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications."""
     from steps.backup.verify_scratch import is_scratch, orphans, remove
-    from steps.drill import intent, undo
+    from steps.drill import book, intent, undo
     from steps.errors import StepError
     from steps.kube import cordon
     from steps.kube.client import connect
@@ -47,6 +47,7 @@ def reap(namespace: str) -> Reaped:
     # Clusters first: a workflow that started after its cluster was read is in the list of workflows.
     clusters = kube.all("innodbclusters")
     cordons = cordon.noted(kube)
+    written = book.entries(kube)
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in kube.all("workflows")}
     count = 0
     left: StepError | None = None
@@ -74,6 +75,17 @@ def reap(namespace: str) -> Reaped:
         # A drill notes itself before it writes rows: looked at after the rows, no live drill's are taken for leftovers.
         if runs and intent.read(kube.cluster(str(cluster["metadata"]["name"]))) is None:
             count += len(undo.clear_ledger(kube, cluster, runs))
+    for entry in written:
+        # Of a cluster that is gone, or whose note is; the others were undone above, with their entries.
+        if not is_over(entry.intent, phases, datetime.now(UTC)) or book.find(kube, entry.intent.workflow) is None:
+            continue
+        log("reaping", cluster=entry.cluster, workflow=entry.intent.workflow, fault=entry.intent.fault, what="entry")
+        try:
+            undo.undo_entry(kube, entry)
+            count += 1
+        except StepError as error:
+            log("not reaped", cluster=entry.cluster, why=str(error))
+            left = left or error
     for name, workflow in orphans(clusters, phases, OVER):
         log("reaping", cluster=name, workflow=workflow, what="scratch cluster")
         try:

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 from apiserver_help import ApiServer
+from book_help import make_book
 from drill_story import EXPELLED_AT, measurement, replace_pod
 from test_drill_guards import facts, topology
 
-from steps.drill import intent
+from steps.drill import book, intent
 from steps.drill.drain import DrainNode, Survey, Wish, give_back, matches, survey
 from steps.drill.evidence import Target
 from steps.drill.fault import Scene
@@ -145,6 +146,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
     monkeypatch.setenv("KUBECONFIG", str(server.settings.kubeconfig))
     made = client.connect("tiphys")
+    make_book(made)
     for number in (1, 2):
         made.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}})
     # The pods need an owner that exists: whose owner is gone is collected.
@@ -263,8 +265,8 @@ intent.write(kube, "demo", noted)
 cordon(kube, "node-1", Cordon("run-1", "tiphys", "t"))
 undo.undo(kube, kube.cluster("demo"), noted)
 """
-WRITES = 4
-"""The note on the cluster, the cordon with its note, and each of the two taken back."""
+WRITES = 6
+"""The entry in the book, the note on the cluster, the cordon with its note; each taken back, the entry last."""
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -279,11 +281,11 @@ def test_killed_at_any_write_a_reaper_s_run_leaves_nothing(
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = cordon.is_cordoned(kube.get("nodes", "node-1"))
-    assert left == ((write, when) in ((2, "after"), (3, "before")))
+    assert left == ((write, when) in ((3, "after"), (4, "before")))
     assert not left or intent.read(kube.cluster("demo")) is not None, (
         "the cluster's note is there as long as the cordon"
     )
     reap.function(namespace="tiphys")
     node = kube.get("nodes", "node-1")
     assert not cordon.is_cordoned(node) and cordon.read(node) is None
-    assert intent.read(kube.cluster("demo")) is None
+    assert intent.read(kube.cluster("demo")) is None and book.entries(kube) == []

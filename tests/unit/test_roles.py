@@ -32,6 +32,7 @@ WHO = {
     "backup/verify_prepare.py": [VERIFICATIONS],
     "backup/verify_report.py": [VERIFICATIONS],
     "backup/verify_scratch.py": [VERIFICATIONS, REAP],
+    "drill/book.py": [RUNBOOKS, REAP],
     "drill/drain.py": [DRAINS],
     "drill/drain_preflight.py": [DRAINS],
     "drill/faults.py": [RUNBOOKS],
@@ -64,7 +65,10 @@ VARIABLES = {
 }
 """What stands in place of a resource's name, by module."""
 
-NAMES = {"configmaps": {"SETTINGS": "tiphys-settings"}, "workflowtemplates": {"template": "backup"}}
+NAMES = {
+    "configmaps": {"SETTINGS": "tiphys-settings", "BOOK": "tiphys-drills"},
+    "workflowtemplates": {"template": "backup"},
+}
 """Names that a Role allows alone, by what stands in the code."""
 
 FIXED = {
