@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-Object = dict[str, Any]
+from steps.kube.workflows import OVER as ENDED
+from steps.kube.workflows import asked, nodes_of, outputs_of, waiting
 
-ENDED = ("Succeeded", "Failed", "Error")
+__all__ = ["ENDED", "asked", "nodes_of", "outputs_of", "waiting"]
+
+Object = dict[str, Any]
 _CHILD_FAILED = re.compile(r"child '(.+)' failed")
 
 
@@ -46,21 +46,6 @@ class Row:
 def phase_of(workflow: Object) -> str:
     """Return a run's phase; "Pending" before the controller has seen it."""
     return str((workflow.get("status") or {}).get("phase") or "Pending")
-
-
-def nodes_of(workflow: Object) -> dict[str, Object]:
-    """Return a run's nodes by id, unpacked where Argo packed many of them."""
-    status = workflow.get("status") or {}
-    if packed := status.get("compressedNodes"):
-        nodes: dict[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))
-        return nodes
-    return status.get("nodes") or {}
-
-
-def outputs_of(workflow: Object) -> dict[str, str]:
-    """Return a run's global output parameters."""
-    parameters = ((workflow.get("status") or {}).get("outputs") or {}).get("parameters") or []
-    return {p["name"]: str(p.get("value", "")) for p in parameters}
 
 
 def rows(workflow: Object, now: datetime | None = None) -> list[Row]:
@@ -146,20 +131,6 @@ def positions(nodes: dict[str, Object]) -> dict[str, int]:
             found[key] = len(found)
             stack.extend(reversed(nodes[key].get("children") or []))
     return found | {key: len(found) for key in nodes if key not in found}
-
-
-def waiting(workflow: Object) -> dict[str, Object]:
-    """Return the nodes by id that wait for a person."""
-    found = nodes_of(workflow).items()
-    return {key: node for key, node in found if node.get("type") == "Suspend" and node.get("phase") == "Running"}
-
-
-def asked(node: Object) -> dict[str, list[str]]:
-    """Return what a suspended node asks a person for: parameters by name, each with the values allowed ([]: any)."""
-    inputs = {p["name"]: p.get("enum") or [] for p in (node.get("inputs") or {}).get("parameters") or []}
-    parameters = (node.get("outputs") or {}).get("parameters") or []
-    wanted = [p for p in parameters if "supplied" in (p.get("valueFrom") or {})]
-    return {p["name"]: [str(item) for item in p.get("enum") or inputs.get(p["name"]) or []] for p in wanted}
 
 
 def waits_for(workflow: Object) -> str:
