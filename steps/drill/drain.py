@@ -320,6 +320,17 @@ class DrainNode(Fault):
         self._stopped.set()
         cordon.release(scene.kube, self._found.node, self._wish.workflow)
 
+    def ended(self, scene: Scene, target: Target) -> str:
+        """Look at the node: this drill's note is off it, and its cordon is what it was before."""
+        node = scene.kube.get("nodes", self._found.node)
+        note, cordoned = cordon.read(node), cordon.is_cordoned(node)
+        if note is not None and note.workflow == self._wish.workflow:
+            raise StepError(f"node {self._found.node} still carries this drill's cordon: kubectl uncordon it")
+        if not cordoned:
+            return f"node {self._found.node} takes pods, and this drill's note is off it"
+        whose = "as it was before" if self._found.cordoned else "by somebody else"
+        return f"this drill's note is off node {self._found.node}, which is cordoned {whose}"
+
     def record(self) -> list[dict[str, Any]]:
         """Return every pod's way off the node."""
         return [

@@ -7,6 +7,7 @@ from typing import Any
 
 from steps.drill.evidence import Evidence, Process, Proof, Target
 from steps.drill.samples import PodSample
+from steps.errors import StepError
 from steps.kube.client import Kube
 from steps.mysql.connection import Credentials
 from steps.mysql.topology import Member, Topology
@@ -93,6 +94,16 @@ class Fault:
 
     def stop(self, scene: Scene, target: Target) -> None:
         """End a fault that lasts: when it has been held, and when the drill ends. May run twice."""
+
+    def ended(self, scene: Scene, target: Target) -> str:
+        """Look whether the fault has ended, and return what shows it, for the report. Called after `stop` and `undo`.
+
+        Raises:
+            StepError: it still acts, or nobody can tell.
+        """
+        if self.lasts:
+            raise StepError(f"nothing can show that a fault of kind {self.name} has ended")
+        return "its injection is over, and this fault does not last"
 
     def undo(self, scene: Scene, before: dict[str, Any]) -> list[str]:
         """Put back what the fault left changed, from the intent's `before`; return what was done. May run twice."""

@@ -19,6 +19,8 @@ from steps.mysql.topology import Topology
 
 STOPPED = "T"
 """State of a stopped process in `/proc/PID/stat`."""
+GONE = "gone"
+"""What the scripts say of a process that has ended."""
 
 # The name in the second field may have blanks, so fields are counted from behind it: state is 1st, start is 20th.
 _LOOK = 'look() { read -r line < "/proc/$1/stat" || return 1; set -- ${line##*) }; state=$1 started=${20}; }\n'
@@ -34,6 +36,12 @@ for turn in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   sleep 0.1
 done
 echo "$before $state"
+"""
+)
+_STATE = (
+    _LOOK
+    + """look %(pid)d 2>/dev/null && [ "$started" = %(started)d ] || { echo gone; exit 0; }
+echo "$state"
 """
 )
 _SECONDS = 15.0
@@ -92,6 +100,21 @@ class Freeze(Fault):
         assert target.process is not None
         _thaw(scene, target.pod, target.before.uid, target.before.container, target.process)
 
+    def ended(self, scene: Scene, target: Target) -> str:
+        """Look at the very process: it goes on, or it is gone."""
+        assert target.process is not None
+        process, pod = target.process, target.pod
+        if not _is_there(scene, pod, target.before.uid, target.before.container):
+            return f"the container of {pod} that was frozen is gone, and its mysqld with it"
+        state = _run(scene, pod, _STATE % {"pid": process.pid, "started": process.started}).strip()
+        if state == STOPPED:
+            raise StepError(
+                f"mysqld (process {process.pid}) in {pod} is still stopped (state {STOPPED}): delete the pod"
+            )
+        if state == GONE:
+            return f"mysqld (process {process.pid}) of {pod} is gone"
+        return f"mysqld (process {process.pid}) of {pod} goes on: it is in state {state}"
+
     def undo(self, scene: Scene, before: dict[str, Any]) -> list[str]:
         """Let the very process go on that was to be frozen; nothing where it is gone or goes on already."""
         try:
@@ -108,14 +131,19 @@ def _thaw(scene: Scene, pod: str, uid: str, container: str, process: Process) ->
     Raises:
         StepError: it is still stopped, or nobody can tell.
     """
-    found = scene.kube.find("pods", pod)
-    now = pod_sample(0.0, found) if found is not None else None
-    if now is None or now.uid != uid or now.container != container:
+    if not _is_there(scene, pod, uid, container):
         return []
     state = _signal(scene, pod, process, "CONT")
     if state[-1] == STOPPED:
         raise StepError(f"mysqld (process {process.pid}) in {pod} is still stopped after SIGCONT: delete the pod")
     return [f"mysqld (process {process.pid}) in {pod} goes on"] if state[0] == STOPPED else []
+
+
+def _is_there(scene: Scene, pod: str, uid: str, container: str) -> bool:
+    """Tell whether that very container still runs, as far as the API server knows."""
+    found = scene.kube.find("pods", pod)
+    now = pod_sample(0.0, found) if found is not None else None
+    return now is not None and now.uid == uid and now.container == container
 
 
 def _signal(scene: Scene, pod: str, process: Process, signal: str) -> list[str]:

@@ -46,6 +46,9 @@ class Measurement:
         injection_error: what the call said, empty for success.
         witness: what the injection itself saw of its effect; empty for nothing.
         released_at: when a fault that lasts was ended; None where it was not, or does not last.
+        fault_ended: what showed at the end that the fault was over; empty where nothing was injected.
+        still_acting: why the fault may go on after the drill; empty where it does not.
+        undone: what an abort has put back at once.
         proof: that the fault landed, or None.
         ended_at: when the clients were stopped.
         end: recovered, timeout, aborted or not-landed.
@@ -90,6 +93,9 @@ class Measurement:
     settings: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     evictions: list[dict[str, Any]] = field(default_factory=list)
+    fault_ended: str = ""
+    still_acting: str = ""
+    undone: list[str] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Sequence[Attempt]]:
         """Return the attempts of each client of a kind (write, read)."""

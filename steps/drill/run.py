@@ -11,34 +11,40 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from steps.drill import intent, rows
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Clock, Heartbeat
-from steps.drill.evidence import Evidence, Proof, Target
+from steps.drill.evidence import Evidence, Proof
 from steps.drill.fault import Fault, Scene
 from steps.drill.guards import Facts, require_safe
+from steps.drill.injection import Injection
 from steps.drill.ledger import Endpoint, Ledger
 from steps.drill.measurement import Measurement
 from steps.drill.parameters import DrillParameters
 from steps.drill.sampler import GroupSampler
 from steps.drill.samples import Observed, Onlooker
-from steps.drill.target import choose, memory, primary_of, read_settings, read_versions, require_possible
-from steps.drill.watch import KillSwitch, Limits, StopReason
+from steps.drill.steady import STEADY_LIMIT_SECONDS, steady_since, unsteady
+from steps.drill.target import (
+    choose,
+    memory,
+    primary_of,
+    read_settings,
+    read_versions,
+    require_possible,
+    shortly_before,
+)
+from steps.drill.watch import KillSwitch, Limits, StopReason, last_acknowledged
 from steps.errors import Refused
 from steps.log import log
 from steps.mysql.connection import ROUTER_RO_PORT, ROUTER_RW_PORT, SERVER_PORT, session
 
 TICK_SECONDS = 0.05
-INJECTION_SECONDS = 30.0
-"""How long the end of the drill waits for an injection, or the end of one, that is under way."""
 PROOF_SECONDS = 0.2
 """How often the samples are searched for proof."""
-STEADY_LIMIT_SECONDS = 20.0
-"""How much longer than `steady-seconds` a steady state is waited for."""
-ANSWERING_SECONDS = 1.0
-"""A client without any answer for longer than this is not steady, though nothing has failed."""
+WRITES_SECONDS = 0.25
+"""How often the clients' attempts are searched for the latest acknowledged write."""
 
 
 @dataclass
@@ -76,9 +82,7 @@ class Drill:
         self._clock = Clock()
         self._onlooker = Onlooker(facts.cluster, facts.topology.expected)
         self._live = _Live([])
-        self._limits = Limits()
-        self._injection: threading.Thread | None = None
-        self._release: threading.Thread | None = None
+        self._limits = Limits.of(parameters)
 
     def measure(self) -> Measurement:
         """Run the drill and return what was measured.
@@ -113,6 +117,7 @@ class Drill:
         )
         self._sampler = GroupSampler(scene.kube, facts.cluster, scene.credentials, self._clock)
         self._ledger = self._make_ledger()
+        self._injection = Injection(fault, scene, self._measurement, self._clock, hold_seconds=parameters.hold_seconds)
         self._heartbeat = Heartbeat(self._clock)
         self._switch = KillSwitch(scene.kube)
         # Many threads that wait for sockets: a waiting one must not keep the others from running for 5 ms.
@@ -185,26 +190,20 @@ class Drill:
             self._live.seen += 1
 
     def _inject_and_watch(self) -> None:
-        measurement, fault = self._measurement, self._fault
-        before = self._sampler.pods.current[measurement.target.pod]
-        started = [s.server_started for s in self._sampler.samples if s.pod == before.pod and s.server_started]
-        router = measurement.target.router and self._sampler.pods.routers.get(measurement.target.router.pod)
-        start = started[-1] if started else None
-        target = replace(measurement.target, before=before, server_started=start, router=router)
-        measurement.target = target
-        measurement.injected_at = injected = self._clock()
-        injection = threading.Thread(target=self._inject, args=(target,), name="inject", daemon=True)
-        self._injection = injection
-        injection.start()
-        log("injected", plan=measurement.plan)
+        measurement, fault, injection = self._measurement, self._fault, self._injection
+        target = shortly_before(measurement.target, self._sampler)
+        injection.begin(target)
+        injected = searched = counted = measurement.injected_at or 0.0
         proof: Proof | None = None
-        searched = injected
         recovered: float | None = None
         timeout_at = injected + self._parameters.timeout_seconds + fault.lasting_seconds(target)
         while True:
             threading.Event().wait(TICK_SECONDS)
             self._look()
             now = self._clock()
+            if now - counted >= WRITES_SECONDS:
+                counted = now
+                self._limits.wrote(last_acknowledged(self._ledger.attempts("write")), injected)
             if reason := self._must_stop() or self._limits.broken(now, timeout_at):
                 return self._end("aborted", reason)
             if proof is None and now - searched >= PROOF_SECONDS:
@@ -212,12 +211,11 @@ class Drill:
                 proof = measurement.proof = fault.proof(target, self._evidence())
                 if proof is not None:
                     log("landed", after_seconds=round(proof.at - injected, 3), proof=proof.text)
-            if proof is None and not injection.is_alive():
+            if proof is None and not injection.under_way:
                 patience = 5.0 if measurement.injection_error else fault.landing_seconds(target)
                 if now - (measurement.injected_until or injected) > patience:
                     return self._end("not-landed", f"no proof that the fault landed within {patience:.0f} s")
-            lasting = fault.lasts and self._hold(now)
-            over = not injection.is_alive() and not lasting
+            over = not injection.lasts(now) and not injection.under_way
             back = proof is not None and over and self._whole() and self._writes_flow(proof)
             back = back and fault.recovered(target, self._evidence())
             recovered = (recovered if recovered is not None else now) if back else None
@@ -233,36 +231,6 @@ class Drill:
             self._measurement.proof = self._fault.proof(self._measurement.target, self._evidence())
         log("observation-ended", end=end, reason=reason)
         self._measurement.end, self._measurement.end_reason = end, reason
-
-    def _hold(self, now: float) -> bool:
-        """Tell whether a fault that lasts still does, and begin to end it when it has been held for long enough."""
-        until = self._measurement.injected_until
-        if self._release is None and until is not None and now - until >= self._parameters.hold_seconds:
-            self._release = threading.Thread(target=self._stop_fault, name="release", daemon=True)
-            self._release.start()
-        return self._measurement.released_at is None
-
-    def _stop_fault(self) -> None:
-        """End a fault that lasts; not before the injection is over, which would outlive it."""
-        measurement, fault = self._measurement, self._fault
-        if not fault.lasts or self._injection is None or measurement.released_at is not None:
-            return
-        fault.interrupt()
-        self._injection.join(INJECTION_SECONDS)
-        try:
-            fault.stop(self._scene, measurement.target)
-        except Exception as error:  # the exit handler and the reaper come next, and say so
-            measurement.holes.append(f"ending the fault failed: {error}")
-            return
-        measurement.released_at = self._clock()
-        log("fault-ended", after_seconds=round(measurement.released_at - (measurement.injected_at or 0.0), 3))
-
-    def _inject(self, target: Target) -> None:
-        try:
-            self._measurement.witness = self._fault.inject(self._scene, target) or ""
-        except Exception as error:  # the drill goes on: proof decides what this means
-            self._measurement.injection_error = f"{type(error).__name__}: {error}"
-        self._measurement.injected_until = self._clock()
 
     def _evidence(self) -> Evidence:
         injected = self._measurement.injected_at
@@ -283,9 +251,8 @@ class Drill:
     def _finish(self) -> None:
         """Stop everything that was started, whether or not the drill came to its end, and keep what it saw."""
         measurement = self._measurement
-        if self._release is not None:
-            self._release.join(INJECTION_SECONDS)
-        self._stop_fault()
+        # Whoever stops a drill wants its fault gone now, and not after its report.
+        self._injection.finish(undo=measurement.end != "recovered")
         measurement.ended_at = self._clock()
         measurement.evictions = self._fault.record()
         measurement.clients = self._ledger.stop() if self._ledger.clients[0].ident else []
@@ -299,28 +266,6 @@ class Drill:
         if measurement.injection_error:
             measurement.holes.append(f"the injection reported an error: {measurement.injection_error}")
         log("measured", **{outcome.value: n for outcome, n in _count(self._ledger.attempts("write")).items()})
-
-
-def steady_since(clients: Sequence[Sequence[Attempt]], now: float) -> float | None:
-    """Return since when every attempt of every client has succeeded; None where one has not answered for long."""
-    since = 0.0
-    for attempts in clients:
-        if not attempts or attempts[-1].end is None or now - attempts[-1].end > ANSWERING_SECONDS:
-            return None
-        failed = next((a.end for a in reversed(attempts) if a.outcome is not Outcome.ACKNOWLEDGED), None)
-        since = max(since, attempts[0].end or 0.0, failed or 0.0)
-    return since
-
-
-def unsteady(clients: Sequence[Sequence[Attempt]], needed: float, now: float) -> str:
-    """Say what kept a cluster from being steady for `needed` seconds up to `now`, for people."""
-    recent = [a for attempts in clients for a in attempts if a.end is not None and a.end > now - needed]
-    failed = Counter(a.code for a in recent if a.outcome is not Outcome.ACKNOWLEDGED)
-    silent = sum(not attempts or now - (attempts[-1].end or 0.0) > ANSWERING_SECONDS for attempts in clients)
-    codes = ", ".join(f"error {code} {count} times" for code, count in failed.most_common(3))
-    parts = [f"{sum(failed.values())} of the last {len(recent)} attempts failed ({codes})"] if failed else []
-    parts += [f"{silent} of {len(clients)} clients got no answer at all"] if silent else []
-    return " and ".join(parts) or "the group was not whole all the time"
 
 
 def _count(clients: Sequence[Sequence[Attempt]]) -> Counter[Outcome]:

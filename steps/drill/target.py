@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +12,7 @@ import mysql.connector
 
 from steps.drill.evidence import Target
 from steps.drill.fault import Fault, Scene
+from steps.drill.sampler import GroupSampler
 from steps.drill.samples import pod_sample
 from steps.errors import Refused, Temporary
 from steps.mysql.connection import SERVER_PORT, query, session
@@ -59,6 +60,14 @@ def choose(scene: Scene, fault: Fault, topology: Topology) -> Target:
         primary="" if member.id == primary.id else primary.id,
         router=fault.router(scene),
     )
+
+
+def shortly_before(target: Target, sampler: GroupSampler) -> Target:
+    """Return a target as it was last seen, with the times on the drill's clock: what the proof compares with."""
+    before = sampler.pods.current[target.pod]
+    started = [s.server_started for s in sampler.samples if s.pod == target.pod and s.server_started]
+    router = target.router and sampler.pods.routers.get(target.router.pod)
+    return replace(target, before=before, server_started=started[-1] if started else None, router=router)
 
 
 def require_possible(fault: Fault, target: Target) -> None:

@@ -3,8 +3,8 @@
 - FAIL: an acknowledged write is lost beyond the budget (whatever else happened), writes stopped for longer than the
   budget, or redundancy did not come back in time.
 - ABORTED: the drill was stopped before its end.
-- INVALID: the drill proves nothing: no proof that the fault landed, or a hole in the measurement that could have
-  changed the result.
+- INVALID: the drill proves nothing: no proof that the fault landed, a hole in the measurement that could have changed
+  the result, or a fault that could not be seen to end, also where the drill was stopped.
 - PASS: none of these.
 """
 
@@ -54,6 +54,8 @@ def judge(
     landed = measurement.proof is not None
     if lost is not None and lost > allowed:
         outcome = Outcome.FAIL
+    elif measurement.still_acting:
+        outcome = Outcome.INVALID
     elif measurement.end == "aborted":
         outcome = Outcome.ABORTED
     elif not landed or holes:
@@ -61,8 +63,16 @@ def judge(
     else:
         outcome = Outcome.FAIL if failed else Outcome.PASS
     reasons = []
+    if measurement.still_acting:
+        reasons.append(
+            f"THE FAULT MAY STILL BE ACTING: {measurement.still_acting}. Look at it now: step drill-undo "
+            f"--cluster {measurement.cluster} --workflow {measurement.run} puts it back, and so does reap."
+        )
     if measurement.end == "aborted":
         reasons.append(f"The drill was stopped before its end: {measurement.end_reason}.")
+        if measurement.fault_ended:
+            put_back = f"; put back at once: {', '.join(measurement.undone)}" if measurement.undone else ""
+            reasons.append(f"The fault has ended: {measurement.fault_ended}{put_back}.")
     if not landed:
         reasons.append(_no_proof(measurement))
     reasons += failed + holes
@@ -159,6 +169,8 @@ def _sentence(outcome: Outcome, measurement: Measurement, writes: Downtime, lost
     # An open outage's words have commas and an "and" of their own.
     told = f"{text}; {fate}" if writes.open or lost is None else f"{text} and {fate}"
     match outcome:
+        case Outcome.INVALID if measurement.still_acting:
+            return "The fault could not be seen to end, and may still be acting on the cluster."
         case Outcome.INVALID if measurement.proof is None:
             return "The fault did not land, so this drill says nothing about the cluster."
         case Outcome.INVALID:

@@ -1,5 +1,6 @@
 """The story of a failover from samples, and the proof of each fault."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from steps.drill.evidence import Evidence, Proof, first_effect, left_group
 from steps.drill.faults import FAULTS
 from steps.drill.measurement import from_json, load, save, to_json
 from steps.drill.page import render
+from steps.drill.parameters import DrillParameters
 from steps.drill.result import evaluate
-from steps.drill.run import steady_since, unsteady
 from steps.drill.samples import MemberSample, PodSample, observe, pod_sample
+from steps.drill.steady import steady_since, unsteady
 from steps.drill.timeline import NEVER_LOST, Moment, bands, phases, timeline
-from steps.drill.watch import QUORUM_SECONDS, Limits
+from steps.drill.watch import Limits, last_acknowledged
 from steps.errors import BadParameters
 
 
@@ -209,21 +211,46 @@ def test_steady_means_that_every_client_succeeds_now() -> None:
     assert "error 2003" in unsteady(failing, 1.0, 5.0)
 
 
-def test_limits_break_after_a_long_time_without_quorum_and_without_primary_at_the_end() -> None:
-    m = measurement()
-    seen = m.observed()
-    limits = Limits()
+def test_limits_break_after_a_long_time_without_quorum_and_without_primary() -> None:
+    seen = measurement().observed()
+    limits = Limits(quorum_seconds=30.0, primary_seconds=90.0)
     for one in seen:
         limits.see(one)
     assert limits.broken(story.END, story.END) == ""
     gone = seen[-1]._replace(at=30.0, topology=seen[0].topology.__class__("demo", 3))
     limits.see(gone)
-    assert limits.broken(31.0, 180.0) == ""
-    assert "common view" in limits.broken(30.0 + QUORUM_SECONDS + 1, 180.0)
-    limits.no_quorum_since = None
-    assert "without a primary" in limits.broken(180.0, 180.0)
+    assert limits.broken(60.0, 180.0) == ""
+    assert "common view for 31 s (limit 30 s)" in limits.broken(61.0, 180.0)
+    headless = replace(seen[-1].topology, primary=None)
+    limits.see(seen[-1]._replace(at=61.0, topology=headless))
+    assert limits.broken(120.0, 180.0) == "", "a quorum is back"
+    assert "no primary for 91 s (limit 90 s)" in limits.broken(121.0, 180.0)
+    assert "without a primary when the time was up" in limits.broken(110.0, 110.0)
     limits.see(seen[-1])
     assert limits.broken(500.0, 180.0) == ""
+
+
+def test_writes_that_are_down_for_long_end_a_drill_but_no_outage_that_was_asked_for() -> None:
+    def limit(outage: bool = False, **given: float) -> float:
+        return Limits.of(DrillParameters(**given), outage=outage).writes_seconds  # type: ignore[arg-type]
+
+    assert limit(max_write_downtime_seconds=5.0) == 120.0, "a usual drill is never stopped"
+    assert limit(max_write_downtime_seconds=60.0) == 240.0, "nor one with a large budget"
+    assert limit(outage=True) == math.inf
+    assert limit(abort_write_downtime_seconds=7.0) == limit(True, abort_write_downtime_seconds=7.0) == 7.0
+
+    m = measurement()
+    cut = [[a for a in attempts if a.end is not None and a.end < 10.0] for attempts in m.of_kind("write")]
+    last = last_acknowledged(cut)
+    assert last == pytest.approx(story.FAULT_AT, abs=0.05), "refused writes count for nothing"
+    assert last_acknowledged([[], []]) is None
+    limits = Limits(writes_seconds=7.0, outage=True)
+    assert limits.broken(1000.0, 180.0) == "", "nothing was injected yet"
+    limits.wrote(last, story.FAULT_AT + 0.5)
+    assert limits.broken(story.FAULT_AT + 7.4, 180.0) == "", "counted from the fault"
+    assert "no write was acknowledged for 8 s (limit 7 s)" in limits.broken(story.FAULT_AT + 8.0, 180.0)
+    limits.wrote(story.FAULT_AT + 5.0, story.FAULT_AT + 0.5)
+    assert limits.broken(story.FAULT_AT + 8.0, 180.0) == ""
 
 
 def test_a_switchover_loses_no_redundancy_and_lands_before_the_election() -> None:
