@@ -84,7 +84,7 @@ VERBS = {"get": "GET x", "find": "GET x", "all": "GET ", "create": "POST ", "del
 VERBS |= dict.fromkeys(("patch", "label", "annotate"), "PATCH x")
 
 
-FOR_ARGO = ("tiphys-executor", "tiphys-events")
+FOR_ARGO = ("tiphys-executor", "tiphys-events", "tiphys-calendar")
 """Roles of what Argo itself does."""
 
 OLDER = [("pods/exec", "create")]

@@ -247,7 +247,6 @@ def test_a_sensors_field_that_is_not_honoured_is_named(path: str, change: Any) -
 @pytest.mark.parametrize(
     ("path", "change"),
     [
-        ("spec.calendar", lambda s: s.update(calendar={"daily": {"schedule": "0 0 * * *"}})),
         ("spec.github", lambda s: s.update(github={})),
         ("spec.webhook.failover-drill.filter", lambda s: s["webhook"]["failover-drill"].update(filter={})),
         ("spec.webhook.failover-drill.method", lambda s: s["webhook"]["failover-drill"].update(method="GET")),

@@ -1,4 +1,4 @@
-"""``python -m tiphys.local.events --home HOME``: the webhook gateway of a platform."""
+"""``python -m tiphys.local.events --home HOME``: the gateway of a platform, for webhooks and calendars."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from tiphys.local.client import Kube
 from tiphys.local.events.gateway import Gateway
+from tiphys.local.events.occasions import Occasions
 from tiphys.local.events.routes import Directory
 from tiphys.local.events.store import Store
 from tiphys.local.events.worker import Worker
@@ -38,6 +39,7 @@ async def run(home: Path) -> None:
             for informer in directory.informers:
                 await informer.synced()
             tasks.create_task(worker.run())
+            tasks.create_task(Occasions(kube, directory, store, worker).run())
             app = Gateway(kube, directory, store, worker).application()
             runner = web.AppRunner(
                 app, access_log=None, handle_signals=False, shutdown_timeout=5, auto_decompress=False

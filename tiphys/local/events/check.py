@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tiphys.local.events.calendar import CalendarError, parse
 from tiphys.local.events.paths import PathError, split_path
 
 _WEBHOOK = {"endpoint", "method", "port", "authSecret", "maxPayloadSize", "metadata", "url"}
+_CALENDAR = {"schedule", "interval", "timezone", "exclusionDates", "persistence", "metadata"}
 _TRIGGER_SOURCE = {"dependencyName", "dataKey", "useRawData", "value"}
 _K8S = {"operation", "source", "parameters"}
 
@@ -43,7 +45,9 @@ def _unknown(path: str, values: dict[str, Any], known: set[str]) -> list[str]:
 
 
 def _event_source(spec: dict[str, Any]) -> list[str]:
-    faults = _unknown("spec", spec, {"webhook"} | MEANINGLESS["EventSource"])
+    faults = _unknown("spec", spec, {"webhook", "calendar"} | MEANINGLESS["EventSource"])
+    for name, calendar in (spec.get("calendar") or {}).items():
+        faults += _calendar(f"spec.calendar.{name}", calendar)
     for name, webhook in (spec.get("webhook") or {}).items():
         path = f"spec.webhook.{name}"
         faults += _unknown(path, webhook, _WEBHOOK)
@@ -61,6 +65,19 @@ def _event_source(spec: dict[str, Any]) -> list[str]:
             faults.append(f"{path}.authSecret: missing; without a token anybody could start this")
         elif not (secret.get("name") and secret.get("key")):
             faults.append(f"{path}.authSecret: expected the name and the key of a Secret")
+    return faults
+
+
+def _calendar(path: str, calendar: dict[str, Any]) -> list[str]:
+    faults = _unknown(path, calendar, _CALENDAR)
+    persistence = calendar.get("persistence") or {}
+    for part, known in (("catchup", {"enabled", "maxDuration"}), ("configMap", {"name", "createIfNotExist"})):
+        faults += _unknown(f"{path}.persistence.{part}", persistence.get(part) or {}, known)
+    faults += _unknown(f"{path}.persistence", persistence, {"catchup", "configMap"})
+    try:
+        parse(calendar)
+    except CalendarError as error:
+        faults.append(f"{path}.{error}")
     return faults
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from tiphys.local.client import Informer, Kube, NotFound
+from tiphys.local.events.calendar import Calendar, parse
 from tiphys.local.events.check import check
 from tiphys.local.informer import key_of
 
@@ -42,6 +43,30 @@ class Endpoint:
     metadata: dict[str, str]
 
 
+@dataclass(frozen=True)
+class CalendarSource:
+    """One calendar of an EventSource.
+
+    Attributes:
+        source: the EventSource.
+        event: the calendar's name in it.
+        calendar: its moments.
+    """
+
+    source: Object
+    event: str
+    calendar: Calendar
+
+
+def calendars(sources: list[Object]) -> dict[tuple[str, str], CalendarSource]:
+    """Return the calendars of EventSources by the source's uid and the calendar's name."""
+    return {
+        (source["metadata"]["uid"], event): CalendarSource(source, event, parse(spec))
+        for source in sources
+        for event, spec in ((source.get("spec") or {}).get("calendar") or {}).items()
+    }
+
+
 def endpoints(sources: list[Object]) -> dict[str, Endpoint]:
     """Return the endpoints of EventSources by path; of two on one path, the one whose object is older stays."""
     made: dict[str, Endpoint] = {}
@@ -69,6 +94,8 @@ class Directory:
 
     Attributes:
         endpoints: by path.
+        calendars: by the EventSource's uid and the calendar's name.
+        calendars_changed: set whenever an EventSource changes.
         refused: the faults of objects that are not served, by kind and name.
     """
 
@@ -79,6 +106,8 @@ class Directory:
         self._templates = Informer(kube, "workflowtemplates")
         self._secrets = Informer(kube, "secrets")
         self.endpoints: dict[str, Endpoint] = {}
+        self.calendars: dict[tuple[str, str], CalendarSource] = {}
+        self.calendars_changed = asyncio.Event()
         self.refused: dict[tuple[str, str, str], list[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sources.on_change(partial(self._changed, "EventSource"))
@@ -135,12 +164,16 @@ class Directory:
             self.refused[key] = faults
             if faults != before:
                 log.error("not served", extra={"kind": kind, "object": key[2], "faults": faults})
-                self._tell(obj, "; ".join(faults[:5]))
+                self.tell(obj, "NotHonoured", "; ".join(faults[:5]))
+        if kind != "EventSource":
+            return
         served = [one for where, one in self._sources.objects.items() if ("EventSource", *where) not in self.refused]
-        self.endpoints = endpoints(served)
+        self.endpoints, self.calendars = endpoints(served), calendars(served)
+        self.calendars_changed.set()
 
-    def _tell(self, obj: Object, message: str) -> None:
-        """Write a warning event, so that `kubectl describe` shows why an object is not served."""
-        task = asyncio.create_task(self._kube.event(obj, "NotHonoured", message, "Warning", component="gateway"))
+    def tell(self, obj: Object, reason: str, message: str) -> None:
+        """Write a warning event, so that `kubectl describe` shows what does not become of an object."""
+        about = {"apiVersion": "argoproj.io/v1alpha1", **obj}
+        task = asyncio.create_task(self._kube.event(about, reason, message, "Warning", component="gateway"))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

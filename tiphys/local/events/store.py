@@ -1,6 +1,7 @@
 """Accepted events on disk: what was answered with 200 becomes a Workflow, whatever happens to this process.
 
-One row is one Workflow to be made. Rows stay after that, for a week, so that a key that comes again is known.
+One row is one Workflow to be made. Rows stay after that, for a week, so that a key that comes again is known. Beside
+them stands how far each calendar has come, written together with what its occasion set off.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ CREATE TABLE IF NOT EXISTS accepted (
     UNIQUE (namespace, name)
 );
 CREATE INDEX IF NOT EXISTS waiting ON accepted (id) WHERE created IS NULL;
+CREATE TABLE IF NOT EXISTS occasions (
+    source TEXT NOT NULL,
+    event TEXT NOT NULL,
+    last REAL NOT NULL,
+    PRIMARY KEY (source, event)
+);
 """
 
 
@@ -65,6 +72,28 @@ class Accepted:
     same: bool
 
 
+@dataclass(frozen=True)
+class Occasion:
+    """A moment of a calendar.
+
+    Attributes:
+        source: uid of the EventSource.
+        event: name of the calendar in it.
+        time: the moment, seconds since the epoch.
+    """
+
+    source: str
+    event: str
+    time: float
+
+
+@dataclass(frozen=True)
+class _Request:
+    workflows: list[dict[str, Any]]
+    occasion: Occasion | None
+    future: asyncio.Future[list[Accepted]]
+
+
 class Store:
     """The accepted events of one platform. Writes that wait together are committed together, with one fsync."""
 
@@ -77,7 +106,7 @@ class Store:
             "DELETE FROM accepted WHERE created IS NOT NULL AND accepted < ?", (time.time() - KEEP_SECONDS,)
         )
         self._reader = sqlite3.connect(path, isolation_level=None)
-        self._queue: list[tuple[dict[str, Any], asyncio.Future[Accepted]]] = []
+        self._queue: list[_Request] = []
         self._made: list[int] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -96,8 +125,26 @@ class Store:
         Raises:
             StoreError: if it cannot be stored.
         """
-        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._queue.append((workflow, future))
+        return (await self._put([workflow], None))[0]
+
+    async def accept_occasion(self, occasion: Occasion, workflows: list[dict[str, Any]]) -> list[Accepted]:
+        """Put what an occasion sets off on disk, and with it that the occasion is over: both or neither.
+
+        Raises:
+            StoreError: if it cannot be stored.
+        """
+        return await self._put(workflows, occasion)
+
+    def last_occasion(self, source: str, event: str) -> float | None:
+        """Return how far a calendar has come, seconds since the epoch; None if nothing is known of it."""
+        row = self._reader.execute(
+            "SELECT last FROM occasions WHERE source = ? AND event = ?", (source, event)
+        ).fetchone()
+        return float(row[0]) if row else None
+
+    async def _put(self, workflows: list[dict[str, Any]], occasion: Occasion | None) -> list[Accepted]:
+        future: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Request(workflows, occasion, future))
         self._write()
         return await future
 
@@ -126,21 +173,26 @@ class Store:
             batch, self._queue = self._queue, []
             made, self._made = self._made, []
             try:
-                results = await asyncio.to_thread(self._commit, [workflow for workflow, _ in batch], made)
+                results = await asyncio.to_thread(self._commit, batch, made)
             except sqlite3.Error as error:
                 log.error("accepted events could not be stored", extra={"error": str(error), "events": len(batch)})
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(StoreError(f"the event could not be stored: {error}"))
+                for request in batch:
+                    if not request.future.done():
+                        request.future.set_exception(StoreError(f"the event could not be stored: {error}"))
                 continue
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for request, result in zip(batch, results, strict=True):
+                if not request.future.done():
+                    request.future.set_result(result)
 
-    def _commit(self, workflows: list[dict[str, Any]], made: list[int]) -> list[Accepted]:
+    def _commit(self, batch: list[_Request], made: list[int]) -> list[list[Accepted]]:
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            results = [self._insert_one(workflow) for workflow in workflows]
+            results = [[self._insert_one(workflow) for workflow in request.workflows] for request in batch]
+            self._database.executemany(
+                "INSERT INTO occasions (source, event, last) VALUES (?, ?, ?) "
+                "ON CONFLICT (source, event) DO UPDATE SET last = max(last, excluded.last)",
+                [(one.source, one.event, one.time) for one in (request.occasion for request in batch) if one],
+            )
             marks = ",".join("?" * len(made))
             self._database.execute(f"UPDATE accepted SET created = ? WHERE id IN ({marks})", [time.time(), *made])
             self._database.execute("COMMIT")
