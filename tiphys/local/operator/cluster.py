@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from tiphys.local.client import ApiError, Informer, Kube
-from tiphys.local.operator import ensure, group, names, reboot
+from tiphys.local.operator import ensure, group, names, quorum, reboot
 from tiphys.local.operator.accounts import Account, account, group_statements
 from tiphys.local.operator.backup_spec import parse_init
 from tiphys.local.operator.decide import Errant, Join, Leave, Release, Remember, decide
@@ -125,6 +125,8 @@ class Cluster:
         self._act(obj, spec, pods, members, diagnosis, deleting)
         if not deleting:
             await self._start_group(obj, spec, pods, members, diagnosis, created)
+            if survivor := quorum.choose_survivor(members, diagnosis):
+                self._begin("quorum", partial(self._force_quorum, obj, survivor))
             self._keep_metadata(spec, members, diagnosis)
             await self._restart_lost_routers(obj, members, diagnosis)
             complete = len(diagnosis.online) >= spec.instances
@@ -193,12 +195,7 @@ class Cluster:
         ):
             text = f"Cluster status changed to {diagnosis.status}. {len(diagnosis.online)} member(s) ONLINE"
             await self._say(obj, "StatusChange", text)
-        if diagnosis.status.startswith(("NO_QUORUM", "SPLIT_BRAIN")):
-            text = (
-                f"{diagnosis.status}: not repaired by itself, since members that are not seen might hold newer data."
-                " Bring them back; or, on a member that shall go on without them, set group_replication_force_members"
-                " to its own @@group_replication_local_address and then to ''; the others will join it"
-            )
+        if text := quorum.stuck_text(diagnosis.status):
             await self._say(obj, "UnrecoverableState", text, "Warning")
 
     # Acting
@@ -340,6 +337,10 @@ class Cluster:
         except (SqlError, group.GroupError) as error:
             await self._say(obj, "BootstrapFailed", f"Starting the group at {member.name} failed: {error}", "Warning")
         self.wake.set()
+
+    async def _force_quorum(self, obj: Mapping[str, Any], survivor: Member) -> None:
+        await self._say(obj, "RestoreQuorum", f"Restoring quorum of cluster from {survivor.name}")
+        await self._in_thread(quorum.force_quorum, survivor.address, await self._admin())
 
     async def _note_intent(self, spec: ClusterSpec, intent: reboot.Intent | None, version: str | None = None) -> None:
         value = json.dumps({"pod": intent.pod, "server": intent.server}) if intent else None
