@@ -92,6 +92,7 @@ class Evicted:
         accepted: when the API server agreed; None where it never did.
         gone: when the node was first seen without it; None where it stayed.
         held: what the API server said last, where it did not agree.
+        kept: what keeps it on the node since the API server agreed, as it was seen last.
     """
 
     namespace: str
@@ -101,6 +102,7 @@ class Evicted:
     accepted: float | None = None
     gone: float | None = None
     held: str = ""
+    kept: str = ""
 
 
 def decide(pods: Sequence[Object], policy: Policy) -> list[Decision]:
@@ -209,11 +211,11 @@ def stayed(ways: Sequence[Evicted]) -> str:
     for way in ways:
         if way.gone is not None:
             continue
-        why = (
-            f"its eviction was accepted after {way.accepted:.0f} s and it has not gone since: look at its finalizers"
-            if way.accepted is not None
-            else way.held or "its eviction was not asked for any more"
-        )
+        if way.accepted is None:
+            why = way.held or "its eviction was not asked for any more"
+        else:
+            seen = way.kept or "nobody has looked since"
+            why = f"its eviction was accepted after {way.accepted:.0f} s and it has not gone since: {seen}"
         told.append(f"pod {way.namespace}/{way.pod}: {why}")
     return "; ".join(told)
 
@@ -241,11 +243,25 @@ def _ask(kube: Kube, way: Evicted, began: float) -> None:
 
 def _look(kube: Kube, node: str, ways: Sequence[Evicted], began: float) -> None:
     try:
-        there = {str(pod["metadata"].get("uid")) for pod in pods_on(kube, node)}
+        there = {str(pod["metadata"].get("uid")): pod for pod in pods_on(kube, node)}
     except Temporary:
         return  # it is looked at again
     now = time.monotonic() - began
     for way in ways:
-        if way.gone is None and way.uid not in there:
+        if way.gone is None and (pod := there.get(way.uid)) is not None:
+            way.kept = _keeps(pod)
+        elif way.gone is None:
             way.gone = now
             log("evicted", pod=way.pod, namespace=way.namespace, seconds=round(now, 2), attempts=way.attempts)
+
+
+def _keeps(pod: Object) -> str:
+    """Say what keeps a pod that is to go: a kubelet takes it away when its containers have ended, finalizers or not."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    running = [str(one["name"]) for one in statuses if "running" in (one.get("state") or {})]
+    if running:
+        grace = pod["metadata"].get("deletionGracePeriodSeconds")
+        return f"{', '.join(running)} still runs, in a grace period of {grace} s"
+    if finalizers := pod["metadata"].get("finalizers"):
+        return f"its containers have ended, and its finalizers keep it: {', '.join(finalizers)}"
+    return "its containers have ended, and its kubelet has not let it go yet"

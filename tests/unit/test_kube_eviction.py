@@ -195,6 +195,27 @@ def test_a_budget_that_allows_nothing_is_named_at_the_deadline(kube: Kube) -> No
     assert kube.get("pods", "stuck-0")["metadata"]["uid"] == one["metadata"]["uid"]
 
 
+def test_what_keeps_a_pod_whose_eviction_was_accepted_is_told(kube: Kube) -> None:
+    """A slow one still runs; of one that has ended a finalizer is left."""
+    slow = stateful("slow", 1, "node-1")
+    slow["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh", "-c", "trap '' TERM; sleep 60"]
+    slow["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 45
+    kube.create("statefulsets", slow)
+    (one,) = ready(kube, "slow", 1)
+    ways = drain(kube, "node-1", decide([one], POLICY), 2.0)
+    assert "it has not gone since: main still runs, in a grace period of 45 s" in stayed(ways), stayed(ways)
+    kube.delete("pods", "slow-0", grace_seconds=0)
+
+    kube.create("statefulsets", stateful("stuck", 1, "node-1"))
+    (one,) = ready(kube, "stuck", 1)
+    kube.patch("pods", "stuck-0", {"metadata": {"finalizers": ["example.com/keep"]}})
+    try:
+        ways = drain(kube, "node-1", decide([one], POLICY), 5.0)
+    finally:
+        kube.patch("pods", "stuck-0", {"metadata": {"finalizers": None}})
+    assert "its finalizers keep it: example.com/keep" in stayed(ways), stayed(ways)
+
+
 def test_a_pod_of_the_same_name_on_the_same_node_is_another_one(kube: Kube) -> None:
     """Nothing keeps the new one away here: the drain must not wait for it, nor evict it in its turn."""
     kube.create("statefulsets", stateful("back", 1, "node-1"))
