@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prune-backups": ("steps.backup.prune:prune_backups", "Remove the backups of a cluster that no rule keeps."),
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
     "restore": ("steps.backup.restore:restore", "Bring a backup back: all of it, or schemas and tables."),
+    "rolling-restart": (
+        "steps.mysql.rolling_restart:rolling_restart",
+        "Restart every server, one after another, the primary last.",
+    ),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
     "start-for-clusters": (
         "steps.backup.schedule:start_for_clusters",

@@ -51,6 +51,8 @@ WHO = {
     "mysql/deploy_cluster.py": [RUNBOOKS],
     "mysql/inspection.py": [RUNBOOKS],
     "mysql/load_sample_data.py": [RUNBOOKS],
+    "mysql/restart.py": [RUNBOOKS],
+    "mysql/rolling_restart.py": [RUNBOOKS],
     "mysql/scale_cluster.py": [RUNBOOKS],
     "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP],
     "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS],
