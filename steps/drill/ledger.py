@@ -65,6 +65,43 @@ class ClientRecord:
     died: str = ""
 
 
+class Recorded:
+    """What the clients of one run did, and how to ask it.
+
+    Attributes:
+        run: names the run's rows.
+        cluster: name of the InnoDBCluster.
+        clients: what each client did.
+    """
+
+    run: str
+    cluster: str
+    clients: list[ClientRecord]
+
+    def of_kind(self, kind: str) -> list[Sequence[Attempt]]:
+        """Return the attempts of each client of a kind (write, read)."""
+        return [client.attempts for client in self.clients if client.kind == kind]
+
+    def acknowledged(self, kind: str) -> list[float]:
+        """Return the end times of all acknowledged attempts of a kind."""
+        return [
+            attempt.end
+            for attempts in self.of_kind(kind)
+            for attempt in attempts
+            if attempt.outcome is Outcome.ACKNOWLEDGED and attempt.end is not None
+        ]
+
+    def writes(self, outcome: Outcome) -> set[tuple[int, int]]:
+        """Return the ids (client, sequence) of the writes with an outcome."""
+        return {
+            (client.client, attempt.sequence)
+            for client in self.clients
+            if client.kind == "write"
+            for attempt in client.attempts
+            if attempt.outcome is outcome
+        }
+
+
 class Client(threading.Thread):
     """One client: a thread, a connection, an attempt every `interval` seconds."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Stall
 from steps.drill.evidence import Evidence, Process, Proof, Target
-from steps.drill.ledger import ClientRecord
+from steps.drill.ledger import ClientRecord, Recorded
 from steps.drill.samples import MemberSample, Observed, PodSample, observe
 from steps.errors import BadParameters
 from steps.mysql.topology import Member, View
@@ -26,7 +25,7 @@ SCHEMA = 1
 
 
 @dataclass
-class Measurement:
+class Measurement(Recorded):
     """One drill's measurement.
 
     Attributes:
@@ -96,29 +95,6 @@ class Measurement:
     fault_ended: str = ""
     still_acting: str = ""
     undone: list[str] = field(default_factory=list)
-
-    def of_kind(self, kind: str) -> list[Sequence[Attempt]]:
-        """Return the attempts of each client of a kind (write, read)."""
-        return [client.attempts for client in self.clients if client.kind == kind]
-
-    def acknowledged(self, kind: str) -> list[float]:
-        """Return the end times of all acknowledged attempts of a kind."""
-        return [
-            attempt.end
-            for attempts in self.of_kind(kind)
-            for attempt in attempts
-            if attempt.outcome is Outcome.ACKNOWLEDGED and attempt.end is not None
-        ]
-
-    def writes(self, outcome: Outcome) -> set[tuple[int, int]]:
-        """Return the ids (client, sequence) of the writes with an outcome."""
-        return {
-            (client.client, attempt.sequence)
-            for client in self.clients
-            if client.kind == "write"
-            for attempt in client.attempts
-            if attempt.outcome is outcome
-        }
 
     def observed(self) -> list[Observed]:
         """Return the group over time, as the members' samples add up."""

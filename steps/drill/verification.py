@@ -12,7 +12,7 @@ import mysql.connector
 
 from steps.drill import rows
 from steps.drill.attempts import Outcome
-from steps.drill.measurement import Measurement
+from steps.drill.ledger import Recorded
 from steps.errors import BadParameters, Temporary
 from steps.kube.client import Kube
 from steps.log import log
@@ -96,24 +96,24 @@ class Verification:
 
 
 def compare(
-    measurement: Measurement, copies: list[Copy], found: dict[str, set[tuple[int, int]]], expected: int
+    record: Recorded, copies: list[Copy], found: dict[str, set[tuple[int, int]]], expected: int
 ) -> Verification:
     """Compare what clients believe with what members have.
 
     Args:
-        measurement: of the drill.
+        record: of what the clients did.
         copies: every member, read or not; the primary is the one with that role.
         found: pod to ids on it, for the members that were read.
         expected: number of servers that the cluster asks for.
     """
-    acknowledged = measurement.writes(Outcome.ACKNOWLEDGED)
+    acknowledged = record.writes(Outcome.ACKNOWLEDGED)
     missing: dict[tuple[int, int], list[str]] = {}
     for pod in sorted(found):
         for lost in acknowledged - found[pod]:
             missing.setdefault(lost, []).append(pod)
     primary = next((copy.pod for copy in copies if copy.role == "PRIMARY" and copy.pod in found), None)
     there = found[primary] if primary is not None else set()
-    in_doubt = measurement.writes(Outcome.IN_DOUBT)
+    in_doubt = record.writes(Outcome.IN_DOUBT)
     unchecked = [f"{copy.pod or copy.server}: {copy.note}" for copy in copies if copy.note]
     if primary is None:
         unchecked.append("no primary could be read")
@@ -126,12 +126,12 @@ def compare(
         lost=[Lost(*key, missing_on=missing[key]) for key in sorted(missing)],
         in_doubt=len(in_doubt),
         in_doubt_present=len(in_doubt & there),
-        refused_present=len(measurement.writes(Outcome.REFUSED) & there),
+        refused_present=len(record.writes(Outcome.REFUSED) & there),
         unchecked=unchecked,
     )
 
 
-def verify(kube: Kube, measurement: Measurement, *, keep_ledger: bool = False) -> Verification:
+def verify(kube: Kube, record: Recorded, *, keep_ledger: bool = False) -> Verification:
     """Read the ledger on every member and compare; deletes the run's rows afterwards unless told to keep them.
 
     A cluster without a primary gives a verification in which everything is unchecked: a drill that ended badly needs
@@ -140,31 +140,31 @@ def verify(kube: Kube, measurement: Measurement, *, keep_ledger: bool = False) -
     Raises:
         Temporary: the primary went away meanwhile.
     """
-    cluster = kube.cluster(measurement.cluster)
+    cluster = kube.cluster(record.cluster)
     credentials = root_credentials(kube, cluster)
-    topology = _with_primary(kube, measurement.cluster, credentials)
+    topology = _with_primary(kube, record.cluster, credentials)
     if topology.primary is None:
         silent = [f"{pod}: {why}" for pod, why in topology.unreachable.items()]
         log("no-primary", group=topology.summary())
-        return replace(compare(measurement, [], {}, topology.expected), unchecked=[topology.summary(), *silent])
+        return replace(compare(record, [], {}, topology.expected), unchecked=[topology.summary(), *silent])
     with session(topology.primary.address, SERVER_PORT, credentials, what=topology.primary.pod) as primary:
         executed = str(query(primary, "SELECT @@global.gtid_executed")[0][0])
     copies: list[Copy] = []
     found: dict[str, set[tuple[int, int]]] = {}
     with ThreadPoolExecutor(max_workers=len(topology.members)) as pool:
-        futures = [pool.submit(_read, m, topology, credentials, executed, measurement.run) for m in topology.members]
+        futures = [pool.submit(_read, m, topology, credentials, executed, record.run) for m in topology.members]
         for future in futures:
             copy, ids = future.result()
             copies.append(copy)
             if ids is not None:
                 found[copy.pod] = ids
             log("member-read", pod=copy.pod, rows=copy.rows, caught_up=copy.caught_up, note=copy.note)
-    verification = compare(measurement, copies, found, topology.expected)
+    verification = compare(record, copies, found, topology.expected)
     with session(topology.primary.address, SERVER_PORT, credentials, what=topology.primary.pod) as primary:
         if keep_ledger:
-            rows.keep(primary, measurement.run)
+            rows.keep(primary, record.run)
         else:
-            log("ledger-cleared", rows=rows.clear(primary, measurement.run))
+            log("ledger-cleared", rows=rows.clear(primary, record.run))
     return verification
 
 

@@ -39,6 +39,7 @@ WHO = {
     "drill/freeze.py": [RUNBOOKS, REAP],
     "drill/guards.py": [RUNBOOKS],
     "drill/intent.py": [RUNBOOKS, REAP],
+    "drill/observing.py": [RUNBOOKS],
     "drill/reap.py": [REAP],
     "drill/router_kill.py": [RUNBOOKS],
     "drill/run.py": [RUNBOOKS],
