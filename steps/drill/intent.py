@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steps.drill import book
-from steps.errors import Refused, StepError
+from steps.errors import Refused, StepError, Temporary
 from steps.kube.client import Kube, Object
+from steps.kube.errors import Conflict, NotFound
 
 ANNOTATION = "tiphys.dev/drill"
 """On the InnoDBCluster."""
+TRIES = 20
+"""How often a write is tried that another's came before: the operator writes to its clusters, too."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,28 @@ def write(kube: Kube, cluster: str, intent: Intent) -> None:
 
 
 def remove(kube: Kube, cluster: str, workflow: str) -> None:
-    """Take a workflow's note off the cluster, and out of the book."""
-    kube.annotate("innodbclusters", cluster, {ANNOTATION: None})
+    """Take a workflow's note out of the book, and off the cluster. Another's note stays; nothing where there is none.
+
+    The note on the cluster goes last: as long as it is there, no other drill begins.
+
+    Raises:
+        Temporary: others kept writing to the cluster.
+    """
     book.strike(kube, workflow)
+    for _ in range(TRIES):
+        found = kube.find("innodbclusters", cluster)
+        noted = None if found is None else read(found)
+        if found is None or noted is None or noted.workflow != workflow:
+            return
+        # With the version that was read: two may undo one drill, and the next drill begins when the first is done.
+        version = str(found["metadata"]["resourceVersion"])
+        try:
+            patch = {"metadata": {"annotations": {ANNOTATION: None}}}
+            kube.patch("innodbclusters", cluster, patch, resource_version=version)
+        except (Conflict, NotFound):
+            continue
+        return
+    raise Temporary(f"Cluster {cluster} kept its note: others changed it at every one of {TRIES} tries. Try again.")
 
 
 def another_drill(cluster: str, other: Intent) -> str:

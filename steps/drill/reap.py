@@ -5,22 +5,27 @@ Terminate skips exit handlers, and pods get lost.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steps.declare import option, parameter, step
 from steps.log import log
 from steps.parameters import NAMESPACE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from steps.drill.intent import Intent
-    from steps.kube.client import Object
+    from steps.kube.client import Kube, Object
+    from steps.kube.cordon import Cordon
 
 REMOVE_SECONDS = 60.0
 """How long one scratch cluster may take to go: one that is stuck must not hold up the others, and reap comes again."""
+
+PODS_SECONDS = 45.0
+"""How long pods of runs that are over may still take to end: more than the 30 s that each is given."""
 
 OVER = ("Succeeded", "Failed", "Error")
 """Phases of a workflow that has ended."""
@@ -44,37 +49,43 @@ def reap(namespace: str) -> Reaped:
     from steps.kube.client import connect
 
     kube = connect(namespace)
+    limit = time.monotonic() + undo.PRIMARY_SECONDS
     # Clusters first: a workflow that started after its cluster was read is in the list of workflows.
     clusters = kube.all("innodbclusters")
     cordons = cordon.noted(kube)
     written = book.entries(kube)
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in kube.all("workflows")}
+    notes = [found for cluster in clusters if (found := intent.read(cluster)) is not None]
+    notes += [entry.intent for entry in written] + [_of_node(note) for _, note in cordons]
+    wait_for_pods(kube, {note.workflow for note in notes if is_over(note, phases, datetime.now(UTC))})
     count = 0
     left: StepError | None = None
     # Nodes by their own notes, not by those of clusters: the last act of a drill that was terminated may have come
     # after it was undone, or its cluster may be gone.
     for node, note in cordons:
-        gone = is_over(intent.Intent(note.workflow, "", note.since, expires=note.expires), phases, datetime.now(UTC))
-        if gone and (done := cordon.release(kube, node, note.workflow)):
-            log("reaping", node=node, workflow=note.workflow, what=done)
-            count += 1
+        if not is_over(_of_node(note), phases, datetime.now(UTC)):
+            continue
+        try:
+            if done := cordon.release(kube, node, note.workflow):
+                log("reaping", node=node, workflow=note.workflow, what=done)
+                count += 1
+        except StepError as error:
+            # The note stays, so the next run tries again; and this one goes on to the others. So it is below.
+            log("not reaped", node=node, why=str(error))
+            left = left or error
     for cluster in clusters:
-        noted = intent.read(cluster)
-        if noted is not None and is_over(noted, phases, datetime.now(UTC)):
-            log("reaping", cluster=cluster["metadata"]["name"], workflow=noted.workflow, fault=noted.fault)
-            try:
+        name, noted = str(cluster["metadata"]["name"]), intent.read(cluster)
+        drilled = noted is not None and is_over(noted, phases, datetime.now(UTC))
+        try:
+            if noted is not None and drilled:
+                log("reaping", cluster=name, workflow=noted.workflow, fault=noted.fault)
                 undo.undo(kube, cluster, noted)
                 count += 1
-            except StepError as error:
-                # The note stays, so the next run tries again; and this one goes on to the others.
-                log("not reaped", cluster=cluster["metadata"]["name"], why=str(error))
-                left = left or error
-        if is_scratch(cluster):
-            continue  # no drill may hit it
-        runs = leftovers(kube, cluster)
-        # A drill notes itself before it writes rows: looked at after the rows, no live drill's are taken for leftovers.
-        if runs and intent.read(kube.cluster(str(cluster["metadata"]["name"]))) is None:
-            count += len(undo.clear_ledger(kube, cluster, runs))
+            if not is_scratch(cluster):  # no drill may hit those
+                count += clear_ledger(kube, cluster, max(0.0, limit - time.monotonic()) if drilled else 0.0)
+        except StepError as error:
+            log("not reaped", cluster=name, why=str(error))
+            left = left or error
     for entry in written:
         # Of a cluster that is gone, or whose note is; the others were undone above, with their entries.
         if not is_over(entry.intent, phases, datetime.now(UTC)) or book.find(kube, entry.intent.workflow) is None:
@@ -121,23 +132,56 @@ def is_over(noted: Intent, phases: Mapping[str, str], now: datetime) -> bool:
     return True
 
 
-def leftovers(kube: object, cluster: Object) -> list[str]:
-    """Return the runs with rows in a cluster's ledger, but for those that somebody asked to keep."""
-    from steps.drill import rows
-    from steps.errors import StepError
-    from steps.kube.client import Kube
-    from steps.mysql.connection import SERVER_PORT, root_credentials, session
-    from steps.mysql.topology import read_topology
+def _of_node(note: Cordon) -> Intent:
+    """Return what a node's note says of its drill, as an intent."""
+    from steps.drill.intent import Intent
 
-    assert isinstance(kube, Kube)
-    name = str(cluster["metadata"]["name"])
-    try:
-        credentials = root_credentials(kube, cluster)
-        primary = read_topology(kube, name, credentials=credentials).primary
-        if primary is None:
-            return []
-        with session(primary.address, SERVER_PORT, credentials, what=primary.pod) as connection:
-            return rows.runs(connection) if rows.exists(connection) else []
-    except StepError as error:
-        log("ledger-not-read", cluster=name, why=str(error))
-        return []
+    return Intent(note.workflow, "", note.since, expires=note.expires)
+
+
+def wait_for_pods(kube: Kube, workflows: Collection[str]) -> None:
+    """Wait until no pod of these workflows runs any more, for a time.
+
+    A step that is told to end gets its grace period, in which it ends its fault itself; whoever undoes the drill
+    before may undo something that is only done afterwards.
+    """
+    from steps.kube.eviction import WORKFLOW_LABEL
+
+    limit = time.monotonic() + PODS_SECONDS
+    while workflows:
+        pods = kube.all("pods", WORKFLOW_LABEL, "status.phase=Running")
+        living = sorted(
+            str(p["metadata"]["name"]) for p in pods if p["metadata"]["labels"][WORKFLOW_LABEL] in workflows
+        )
+        if not living:
+            return
+        if time.monotonic() > limit:
+            log("pods-still-there", pods=living, seconds=PODS_SECONDS, what="undone all the same")
+            return
+        time.sleep(0.5)
+
+
+def clear_ledger(kube: Kube, cluster: Object, seconds: float) -> int:
+    """Delete the rows of runs that are over, but for those to be kept, and an empty ledger; return of how many runs.
+
+    Args:
+        kube: of the cluster's namespace.
+        cluster: whose ledger.
+        seconds: how long a primary is waited for; without one nobody can tell what is left.
+
+    Raises:
+        Unreachable: the API server does not answer.
+    """
+    from steps.drill import intent, rows, undo
+
+    def left(connection: Any) -> list[str] | None:
+        return rows.runs(connection) if rows.exists(connection) else None
+
+    runs = undo.on_primary(kube, cluster, left, seconds)
+    if runs is None:
+        return 0
+    # A drill notes itself before it makes the ledger: looked at after the ledger, no live drill's is taken for left.
+    now = kube.find("innodbclusters", str(cluster["metadata"]["name"]))
+    if now is None or intent.read(now) is not None:
+        return 0
+    return len(undo.clear_ledger(kube, now, runs))

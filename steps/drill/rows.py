@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from steps.drill.ledger import CREATE
@@ -10,6 +11,8 @@ from steps.mysql.connection import query
 _BATCH = 5000
 _KEPT = -1
 """The number of no client: its row marks a run that is to be kept."""
+_MISSING = (1049, 1146)
+"""Errors of MySQL: no such schema, no such table."""
 
 
 def exists(connection: Any) -> bool:
@@ -37,6 +40,22 @@ def clear(connection: Any, run: str) -> int:
                 return deleted
         finally:
             cursor.close()
+
+
+def clear_all(connection: Any, runs: Collection[str]) -> list[str]:
+    """Delete the rows of `runs`, and the ledger once it is empty; return those that had some. Two may do so at once."""
+    import mysql.connector
+
+    try:
+        if not exists(connection):
+            return []
+        cleared = [run for run in runs if clear(connection, run)]
+        drop_if_empty(connection)
+        return cleared
+    except mysql.connector.Error as error:
+        if error.errno in _MISSING:
+            return []  # somebody else has dropped it just now
+        raise
 
 
 def keep(connection: Any, run: str) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from steps.declare import step, target_options
 from steps.drill import options
-from steps.errors import StepError
+from steps.errors import StepError, Temporary
 from steps.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from steps.drill.book import Entry
     from steps.drill.intent import Intent
     from steps.kube.client import Kube, Object
+
+T = TypeVar("T")
+
+PRIMARY_SECONDS = 60.0
+"""How long a primary is waited for whose ledger is to be cleared: a drill may have ended in the midst of a failover."""
+LOOK_SECONDS = 1.0
 
 
 @step("drill-undo")
@@ -38,7 +45,7 @@ def drill_undo(namespace: str, cluster: str, workflow: str, keep_ledger: bool) -
     if found is None:
         log("no-cluster", why=f"there is no cluster {cluster}, so nothing of it has to be put back")
     elif not keep_ledger:
-        clear_ledger(kube, found, {workflow})
+        clear_ledger(kube, found, {workflow}, seconds=PRIMARY_SECONDS)
 
 
 def undo(kube: Kube, cluster: Object, noted: Intent) -> None:
@@ -77,30 +84,62 @@ def _put_back(kube: Kube, name: str, cluster: Object | None, noted: Intent) -> N
             log("undone", what=done)
 
 
-def clear_ledger(kube: Kube, cluster: Object, runs: Collection[str]) -> list[str]:
+def clear_ledger(kube: Kube, cluster: Object, runs: Collection[str], *, seconds: float = 0.0) -> list[str]:
     """Delete the rows of `runs` from a cluster's ledger, and the ledger once it is empty; return those that had some.
 
     A cluster that cannot be written to now is left as it is: rows are harmless, and `reap` comes again.
+
+    Args:
+        kube: of the cluster's namespace.
+        cluster: whose ledger.
+        runs: whose rows.
+        seconds: how long a primary is waited for: a drill may just have taken it.
+
+    Raises:
+        Unreachable: the API server does not answer.
     """
     from steps.drill import rows
+
+    cleared = on_primary(kube, cluster, lambda connection: rows.clear_all(connection, runs), seconds) or []
+    if cleared:
+        log("ledger-cleared", cluster=cluster["metadata"]["name"], runs=cleared)
+    return cleared
+
+
+def on_primary(kube: Kube, cluster: Object, act: Callable[[Any], T], seconds: float) -> T | None:
+    """Do something on a cluster's primary and return what came of it; None, and a line in the log, where that fails.
+
+    Args:
+        kube: of the cluster's namespace.
+        cluster: it.
+        act: gets a connection.
+        seconds: how long it is tried again.
+
+    Raises:
+        Unreachable: the API server does not answer.
+    """
+    from steps.kube.errors import Unreachable
     from steps.mysql.connection import SERVER_PORT, root_credentials, session
     from steps.mysql.topology import read_topology
 
     name = str(cluster["metadata"]["name"])
-    try:
-        credentials = root_credentials(kube, cluster)
-        primary = read_topology(kube, name, credentials=credentials).primary
-        if primary is None:
-            log("ledger-left", cluster=name, why="the cluster has no primary now")
-            return []
-        with session(primary.address, SERVER_PORT, credentials, what=primary.pod) as connection:
-            if not rows.exists(connection):
-                return []
-            cleared = [run for run in runs if rows.clear(connection, run)]
-            if cleared:
-                log("ledger-cleared", cluster=name, runs=cleared)
-            rows.drop_if_empty(connection)
-            return cleared
-    except StepError as error:
-        log("ledger-left", cluster=name, why=str(error))
-        return []
+    limit = time.monotonic() + seconds
+    while True:
+        why = "the cluster has no primary now"
+        try:
+            credentials = root_credentials(kube, cluster)
+            primary = read_topology(kube, name, credentials=credentials).primary
+            if primary is not None:
+                with session(primary.address, SERVER_PORT, credentials, what=primary.pod) as connection:
+                    return act(connection)
+        except Unreachable:
+            raise
+        except Temporary as error:
+            why = str(error)
+        except StepError as error:
+            why, limit = str(error), 0.0
+        # Without any pod of a server there is no primary to wait for.
+        if time.monotonic() >= limit or not kube.servers(name):
+            log("ledger-left", cluster=name, why=why)
+            return None
+        time.sleep(LOOK_SECONDS)

@@ -241,6 +241,17 @@ def test_the_table_is_cleared_kept_and_dropped(connection: Any) -> None:
     cursor.close()
 
 
+def test_an_empty_table_goes_and_one_that_somebody_else_dropped_is_none(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drill that was killed before its first write, and another that clears at the same time."""
+    rows.prepare(connection, "killed")
+    assert rows.runs(connection) == [] and rows.clear_all(connection, []) == []
+    assert not rows.exists(connection)
+    monkeypatch.setattr(rows, "exists", lambda connection: True)
+    assert rows.clear_all(connection, ["killed"]) == []
+
+
 STANDS_STILL = """
 import sys, threading, time
 from steps.drill.clock import Clock, Heartbeat
