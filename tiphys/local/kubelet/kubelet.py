@@ -12,6 +12,7 @@ from tiphys.local.client import Informer, Kube
 from tiphys.local.kubelet.addresses import Addresses
 from tiphys.local.kubelet.nodes import keep_registered, node_names
 from tiphys.local.kubelet.pod import PodWorker
+from tiphys.local.kubelet.policies import NetworkPolicies
 from tiphys.local.kubelet.processes import kill_marked
 from tiphys.local.kubelet.records import Record
 from tiphys.local.settings import Settings
@@ -39,6 +40,7 @@ class Kubelet:
         background = [
             asyncio.create_task(self._pods.run()),
             asyncio.create_task(keep_registered(self._kube, self._settings)),
+            asyncio.create_task(NetworkPolicies(self._kube, self._settings, self._pods, self._nodes).run()),
         ]
         try:
             await self._pods.synced()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from tiphys.local.kubelet import cutting, tcp_keys
 from tiphys.local.kubelet.commands import run_command
 from tiphys.local.kubelet.launch import Launch, LaunchError
 
@@ -126,11 +128,21 @@ async def watch(
         await asyncio.sleep(max(0.0, began + period - loop.time()))
 
 
+def _socket(place: tuple[Any, ...]) -> socket.socket:
+    """Return a socket for an address (as getaddrinfo tells it), which reaches also a pod that is cut off."""
+    family, kind, protocol, _, address = place
+    made = socket.socket(family, kind, protocol)
+    if (key := cutting.keys.get(address[0])) is not None:
+        tcp_keys.sign(made, key)
+    return made
+
+
 async def _tcp(action: Object, target: Target) -> tuple[bool, str]:
     host = action.get("host") or target.address
     port = port_number(target.container, action["port"])
-    _, writer = await asyncio.open_connection(host, port)
-    writer.close()
+    with _socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))) as connection:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (host, port))
     return True, f"{host}:{port} is open"
 
 
@@ -142,7 +154,7 @@ async def _http(action: Object, target: Target) -> tuple[bool, str]:
     headers = {item["name"]: item["value"] for item in action.get("httpHeaders") or []}
     checked = scheme != "https"  # as the real kubelet: a certificate is not checked
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_socket)) as session,
         session.get(url, headers=headers, ssl=checked, allow_redirects=False) as answer,
     ):
         return 200 <= answer.status < 400, f"HTTP probe of {url}: status {answer.status}"
