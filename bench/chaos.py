@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -296,6 +297,8 @@ def main(
     dumps: Path,
 ) -> None:
     """Disturb drills of a running platform and see that they leave nothing behind."""
+    for one_that_ends in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first
+        signal.signal(one_that_ends, signal.default_int_handler)
     began = time.monotonic()
     platform = Platform(home, cluster)
     known = drills(platform)

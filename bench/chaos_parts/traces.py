@@ -8,6 +8,7 @@ from typing import Any
 
 from chaos_parts.platform import Platform
 from chaos_parts.processes import of_platform
+from steps.drill.book import BOOK
 from steps.errors import StepError
 from steps.kube import cordon
 from steps.kube.client import Object
@@ -16,6 +17,8 @@ from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
 from tiphys.local.kube_errors import ApiError
 
 MARK = "tiphys.dev/"
+LASTING = ("tiphys.dev/created-with", "tiphys.dev/rebooted-at")
+"""Annotations of a cluster that are no drill's."""
 MAY_NAME_IT = ("events", "workflows", "workflowtaskresults")
 """Kinds whose objects tell of a drill for ever: what happened, and the run itself."""
 TAIL = 60_000
@@ -23,20 +26,23 @@ TAIL = 60_000
 
 
 def marks(objects: dict[str, list[Object]]) -> set[str]:
-    """Return our annotations on everything but the steps' own pods, as `kind/name key`."""
+    """Return drills' annotations on everything but the steps' own pods, as `kind/name key`."""
     found = set()
     for plural, listed in objects.items():
         for one in listed:
             meta = one["metadata"]
             if plural == "pods" and "workflows.argoproj.io/workflow" in (meta.get("labels") or {}):
                 continue
-            keys = [key for key in meta.get("annotations") or {} if key.startswith(MARK)]
+            keys = [key for key in meta.get("annotations") or {} if key.startswith(MARK) and key not in LASTING]
             found |= {f"{plural}/{meta['name']} {key}" for key in keys}
     return found
 
 
 class Traces:
-    """Tells what is left of a drill, against how everything was before the first one.
+    """Tells what is left of a drill.
+
+    NetworkPolicies and entries of ConfigMaps that are there at the beginning are no drill's, but for the book of drills
+    and for policies that carry a mark of ours.
 
     Raises:
         StepError, ApiError: the platform does not answer.
@@ -45,9 +51,8 @@ class Traces:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         objects = platform.objects()
-        self._marks = marks(objects)
-        self._policies = {_name(one) for one in objects["networkpolicies"]}
-        self._entries = _entries(objects)
+        self._policies = {_name(one) for one in objects["networkpolicies"] if MARK not in json.dumps(one)}
+        self._entries = {text for text in _entries(objects) if not text.startswith(f"{BOOK} ")}
 
     def of(self, workflow: str = "") -> list[str]:
         """Return everything that is left of a drill, in sentences; empty when the place is clean.
@@ -62,7 +67,7 @@ class Traces:
 
     def _objects(self, workflow: str) -> list[str]:
         objects = self._platform.objects()
-        found = [f"annotation {text}" for text in sorted(marks(objects) - self._marks)]
+        found = [f"annotation {text}" for text in sorted(marks(objects))]
         found += [f"node {_name(node)} is cordoned" for node in objects["nodes"] if cordon.is_cordoned(node)]
         policies = {_name(one) for one in objects["networkpolicies"]} - self._policies
         found += [f"networkpolicy {name}" for name in sorted(policies)]
