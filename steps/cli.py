@@ -35,6 +35,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drill-undo": ("steps.drill.undo:drill_undo", "Put back what a drill changed."),
     "drill-verify": ("steps.drill.verify:drill_verify", "Look for every acknowledged write on every member."),
     "find-backup": ("steps.backup.find_backup:find_backup", "Find the backup that is to be restored."),
+    "game-day-late-report": (
+        "steps.game_day.report:game_day_late_report",
+        "Report on a game day that was stopped.",
+    ),
+    "game-day-preflight": (
+        "steps.game_day.preflight:game_day_preflight",
+        "Check a list of drills, and the cluster.",
+    ),
+    "game-day-report": ("steps.game_day.report:game_day_report", "Judge a game day and write its report."),
+    "game-day-run": ("steps.game_day.run:game_day_run", "Run several drills one after the other."),
+    "game-day-stop": ("steps.game_day.stop:game_day_stop", "Stop what still runs of a game day."),
     "load-sample-data": ("steps.mysql.load_sample_data:load_sample_data", "Fill a cluster with sample rows."),
     "prune-backups": ("steps.backup.prune:prune_backups", "Remove the backups of a cluster that no rule keeps."),
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
@@ -48,6 +59,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "steps.backup.schedule:start_for_clusters",
         "Start a run for each cluster that has opted in to backups.",
     ),
+    "switch-primary": ("steps.mysql.switch_primary:switch_primary", "Make another member the primary."),
     "verify-checks": ("steps.backup.verify_checks:verify_checks", "Compare restored data with its backup."),
     "verify-late-report": (
         "steps.backup.verify_report:verify_late_report",

@@ -139,10 +139,10 @@ class Bucket:
         finally:
             stream.close()
 
-    def keys(self, prefix: str) -> dict[str, int]:
-        """Return the keys that begin with `prefix`, and their sizes in bytes."""
+    def keys(self, prefix: str, *, after: str = "") -> dict[str, int]:
+        """Return the keys that begin with `prefix`, and their sizes in bytes; only those after `after` in order."""
         found: dict[str, int] = {}
-        for page in self._pages(prefix):
+        for page in self._pages(prefix, **({"StartAfter": after} if after else {})):
             found |= {str(item["Key"]): int(item["Size"]) for item in page.get("Contents", [])}
         return found
 

@@ -1,9 +1,10 @@
 """Step `start-for-clusters`: one run of a template for each cluster that has opted in, as a schedule wants it.
 
-A schedule cannot name a target, so it starts this step, which finds the InnoDBClusters labelled ``tiphys.dev/backups:
-"on"`` and creates a Workflow for each. It does not wait for them: they wait for their cluster's lock and for each other
-by themselves, and a run that fails is a failed Workflow of its own. What nobody would notice is a run that never was,
-so this step fails where one could not be started, and where a cluster's newest good backup, or proof, is too old.
+A schedule cannot name a target, so it starts this step, which finds the InnoDBClusters whose label asks for it
+(``tiphys.dev/backups: "on"``, ``tiphys.dev/game-day: "on"``) and creates a Workflow for each. It does not wait for
+them: they wait for their cluster's lock and for each other by themselves, and a run that fails is a failed Workflow of
+its own. What nobody would notice is a run that never was, so this step fails where one could not be started, and where
+a cluster's newest good backup, or proof, is too old.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ from steps.errors import BadParameters, StepError, Temporary
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict
 from steps.log import log
-from steps.mysql.definition import BACKUPS_LABEL, SCRATCH_LABEL
+from steps.mysql.definition import BACKUPS_LABEL, GAME_DAY_LABEL, SCRATCH_LABEL
 from steps.parameters import NAMESPACE_NAME, OBJECT_NAME
 
-BACKUP, VERIFY, PRUNE = "backup", "verify-backup", "prune-backups"
-FIXED: Mapping[str, Mapping[str, str]] = {BACKUP: {}, VERIFY: {"backup": "latest"}, PRUNE: {"dry-run": "false"}}
+BACKUP, VERIFY, PRUNE, GAME_DAY = "backup", "verify-backup", "prune-backups", "game-day"
+OPT_IN = {BACKUP: BACKUPS_LABEL, VERIFY: BACKUPS_LABEL, PRUNE: BACKUPS_LABEL, GAME_DAY: GAME_DAY_LABEL}
+"""Label of an InnoDBCluster whose value "on" asks for regular runs of a template."""
+
+FIXED: Mapping[str, Mapping[str, str]] = {
+    BACKUP: {},
+    VERIFY: {"backup": "latest"},
+    PRUNE: {"dry-run": "false"},
+    GAME_DAY: {"dry-run": "false"},
+}
 """What a scheduled run is given besides its cluster. A person's prune is a dry run first; a schedule's is not."""
 
 SCHEDULED_TIME = "workflows.argoproj.io/scheduled-time"
@@ -55,7 +64,7 @@ class NotAllWell(StepError):
 @step("start-for-clusters")
 @option("--namespace", required=True, type=NAMESPACE_NAME, help="Namespace of the clusters.")
 @option("--workflow", required=True, type=OBJECT_NAME, help="The run of the schedule; its time is in the runs' names.")
-@option("--template", required=True, type=click.Choice([BACKUP, VERIFY, PRUNE]), help="What to run.")
+@option("--template", required=True, type=click.Choice(list(OPT_IN)), help="What to run.")
 @option(
     "--max-age-hours",
     type=click.IntRange(0, 24 * 400),
@@ -63,7 +72,9 @@ class NotAllWell(StepError):
     help="Fail where a cluster's newest good backup (verify-backup: its newest PASS) is older. 0 does not look.",
 )
 def start_for_clusters(namespace: str, workflow: str, template: str, max_age_hours: int) -> Started:
-    """Start a run for each cluster labelled tiphys.dev/backups: "on"; fail where one cannot be started.
+    """Start a run for each cluster that has opted in; fail where one cannot be started.
+
+    Labels tiphys.dev/backups: "on" and tiphys.dev/game-day: "on" opt in.
 
     Its parameters are the template's own, changed by the cluster's annotation tiphys.dev/TEMPLATE, such as
     exclude=logs.* on tiphys.dev/backup.
@@ -71,9 +82,10 @@ def start_for_clusters(namespace: str, workflow: str, template: str, max_age_hou
     from steps.kube import client
 
     kube = client.connect(namespace)
-    clusters = opted_in(kube.all("innodbclusters", f"{BACKUPS_LABEL}=on"))
+    label = OPT_IN[template]
+    clusters = opted_in(kube.all("innodbclusters", f"{label}=on"), label)
     if not clusters:
-        log("no cluster has opted in", label=f'{BACKUPS_LABEL}: "on"', namespace=namespace)
+        log("no cluster has opted in", label=f'{label}: "on"', namespace=namespace)
         return Started(0, 0, "")
     manifest = kube.get("workflowtemplates", template)
     day = day_of(kube.find("workflows", workflow))
@@ -90,19 +102,19 @@ def start_for_clusters(namespace: str, workflow: str, template: str, max_age_hou
     started = Started(len(clusters), made, " ".join(names))
     if problems and passing:
         raise Temporary(" ".join(problems), outputs=started)  # tried again, it starts what is still missing
-    if max_age_hours:
+    if max_age_hours and template != GAME_DAY:
         problems += _too_old(kube, clusters, template, timedelta(hours=max_age_hours), set(names))
     if problems:
         raise NotAllWell(" ".join(problems), outputs=started)
     return started
 
 
-def opted_in(clusters: Sequence[Object]) -> list[Object]:
-    """Return the clusters that are to be backed up: opted in, not being deleted, nobody's scratch cluster."""
+def opted_in(clusters: Sequence[Object], label: str = BACKUPS_LABEL) -> list[Object]:
+    """Return the clusters that have opted in by a label, are not being deleted, and are nobody's scratch cluster."""
     found = []
     for cluster in clusters:
         labels = cluster["metadata"].get("labels") or {}
-        if labels.get(BACKUPS_LABEL) == "on" and SCRATCH_LABEL not in labels:
+        if labels.get(label) == "on" and SCRATCH_LABEL not in labels:
             if cluster["metadata"].get("deletionTimestamp"):
                 log("left out", cluster=cluster["metadata"]["name"], why="it is being deleted")
             else:

@@ -95,6 +95,17 @@ class Drawing:
         if path:
             self.parts.append(f'<path d="{path}" class="{css}"/>')
 
+    def polyline(self, points: Iterable[tuple[float, float]], css: str) -> None:
+        """Draw a line from point to point."""
+        path = "L".join(f"{number(x)} {number(y)}" for x, y in points)
+        if path:
+            self.parts.append(f'<path d="M{path}" class="{css}"/>')
+
+    def point(self, x: float, y: float, radius: float, css: str, hint: str) -> None:
+        """Draw a round point; `hint` shows where the pointer rests."""
+        at = f'cx="{number(x)}" cy="{number(y)}" r="{number(radius)}"'
+        self.parts.append(f'<circle {at} class="{css}"><title>{escape(hint)}</title></circle>')
+
     def bars(self, columns: Iterable[tuple[float, float, float]], css: str) -> None:
         """Draw many thin bars (x, top, bottom) as one path."""
         path = "".join(f"M{number(x)} {number(bottom)}V{number(top)}" for x, top, bottom in columns)

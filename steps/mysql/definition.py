@@ -12,6 +12,7 @@ from steps.parameters import Text
 
 DRILLS_LABEL, ENVIRONMENT_LABEL = "tiphys.dev/drills", "tiphys.dev/environment"
 BACKUPS_LABEL = "tiphys.dev/backups"
+GAME_DAY_LABEL = "tiphys.dev/game-day"
 """Value on: schedules back the cluster up, verify its backups and prune them."""
 
 SCRATCH_LABEL = "tiphys.dev/scratch"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from steps.backup.objects import Bucket
 from tiphys.runs.api import Cluster, Object
 from tiphys.runs.errors import ToolError
 from tiphys.runs.nodes import nodes_of, phase_of
@@ -12,6 +13,8 @@ from tiphys.runs.s3 import bucket_of
 
 REPORT_NAMES = ("report", "junit")
 """How the artifacts that are part of a report begin."""
+PAGE, PAGES = "report.html", "drills"
+"""The page, and the folder beside it with the pages that it links to."""
 
 
 @dataclass(frozen=True)
@@ -61,4 +64,18 @@ def fetch(cluster: Cluster, workflow: Object, folder: Path) -> list[Path]:
                     f"S3 did not give {artifact.key}: {error}; was it deleted, or is S3 down? `tiphys status`"
                 ) from error
             paths.append(path)
+            if artifact.file == PAGE:
+                paths += _beside(bucket, artifact.key, folder)
+    return paths
+
+
+def _beside(bucket: Bucket, page: str, folder: Path) -> list[Path]:
+    """Fetch the pages that a page links to: those of a game day's drills, in a folder beside it."""
+    place = f"{page.rpartition('/')[0]}/{PAGES}/"
+    paths = []
+    for key in sorted(bucket.keys(place)):
+        path = folder / PAGES / PurePosixPath(key).name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bucket.get(key))
+        paths.append(path)
     return paths
