@@ -2,15 +2,16 @@
 
 Against a running platform (``tiphys up``) with a cluster that is open to drills. Each round starts a drill, and at a
 random moment of it, from its first step to its undoing, kills the process of the step that runs (``--kills``), or
-stops (``--stops``) or terminates (``--terminates``) the run. When the run has ended, one reaper is started, as the
-CronWorkflow ``reap`` would at its next time, and within one reaper period there must be: no cordon, annotation, intent,
-ConfigMap entry or NetworkPolicy of a drill, no stopped process, no process or pod of the run, no lock, no ledger, and a
-whole group. ``--repeat crash:20`` runs drills without disturbing them, sums lost writes and tells downtimes.
+stops (``--stops``), terminates (``--terminates``) or deletes (``--deletes``) the run. When the run has ended, one
+reaper is started, as the CronWorkflow ``reap`` would at its next time, and within one reaper period there must be: no
+cordon, annotation, intent, ConfigMap entry or NetworkPolicy of a drill, no stopped process, no process or pod of the
+run, no lock, no ledger, and a whole group. ``--repeat crash:20`` runs drills without disturbing them, sums lost writes
+and tells downtimes.
 
 One line for each round, then one JSON line; exit code 1 after a failure, whose state is kept below ``--dumps``.
 ``--seed 3 --round kill:7`` runs one round again: same drill, same moment as a share of the drill's duration.
 
-Usage: ``python bench/chaos.py [--kills 3] [--stops 1] [--terminates 1] [--repeat FAULT:N] [--seed 1] [--minutes M]``
+Usage: ``python bench/chaos.py [--kills 3] [--stops 1] [--terminates 1] [--deletes 1] [--repeat DRILL:N] [--seed 1]``
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Round:
     """One round and what came of it.
 
     Attributes:
-        kind: kill, stop, terminate or repeat.
+        kind: kill, stop, terminate, delete or repeat.
         number: counts from 1 within its kind.
         drill: name of the drill.
         seed: of the whole bench.
@@ -167,7 +168,10 @@ class Bench:
             found = victims(platform, run)
             if platform.over(run):
                 raise TooLate
-            platform.tiphys(kind, run)
+            if kind == "delete":
+                platform.kube.delete("workflows", run)
+            else:
+                platform.tiphys(kind, run)
             return f"{found[0].step}: {found[0].after}" if found else "between two steps"
         waited = ""
         while True:
@@ -275,6 +279,7 @@ def _known(record: Path | None, seed: int) -> list[Round]:
 @click.option("--kills", type=click.IntRange(0), default=3, show_default=True, help="Rounds with a killed step.")
 @click.option("--stops", type=click.IntRange(0), default=1, show_default=True, help="Rounds with a stopped run.")
 @click.option("--terminates", type=click.IntRange(0), default=1, show_default=True, help="With a terminated run.")
+@click.option("--deletes", type=click.IntRange(0), default=1, show_default=True, help="With a deleted Workflow.")
 @click.option("--repeat", "repeats", multiple=True, callback=_repeat, metavar="DRILL:N", help="N drills undisturbed.")
 @click.option("--drills", "only", default="", help="Only these, by commas. [default: all that leave a majority]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of drills' moments.")
@@ -288,6 +293,7 @@ def main(
     kills: int,
     stops: int,
     terminates: int,
+    deletes: int,
     repeats: list[tuple[str, int]],
     only: str,
     seed: int,
@@ -306,7 +312,7 @@ def main(
     for name in [*names, *(name for name, _ in repeats)]:
         if name not in known:
             raise click.ClickException(f"no drill {name!r}; there are: {', '.join(known)}")
-    wanted = {"kill": kills, "stop": stops, "terminate": terminates}
+    wanted = {"kill": kills, "stop": stops, "terminate": terminates, "delete": deletes}
     todo = plan({kind: count for kind, count in wanted.items() if count}, repeats, names)
     if one:
         wish, _, digits = one.partition(":")

@@ -88,8 +88,11 @@ class Platform:
         return self.phase(name) in (*OVER, "Gone")
 
     def outputs(self, name: str) -> dict[str, str]:
-        """Return a run's outputs."""
-        found = (self.workflow(name)["status"].get("outputs") or {}).get("parameters") or []
+        """Return a run's outputs; none of a run that is gone."""
+        try:
+            found = (self.workflow(name)["status"].get("outputs") or {}).get("parameters") or []
+        except NotFound:
+            return {}
         return {item["name"]: str(item.get("value", "")) for item in found}
 
     def pods(self, name: str) -> list[Object]:
