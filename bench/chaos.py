@@ -100,7 +100,11 @@ class Round:
 
 
 class TooLate(Exception):
-    """The drill was over before its moment came."""
+    """The drill was over before its moment came, after `took` seconds."""
+
+    def __init__(self, took: float) -> None:
+        super().__init__(took)
+        self.took = took
 
 
 class Bench:
@@ -125,8 +129,8 @@ class Bench:
             made = Round(kind, number, drill.name, self._seed, share=round(share, 4))
             try:
                 return self._round(made, drill, share * self.durations[drill.name], chosen)
-            except TooLate:
-                continue
+            except TooLate as late:
+                self.durations[drill.name] = late.took  # the machine is less busy than it was
         made.failures.append(f"the drill was over before its moment came, {TRIES} times")
         return made
 
@@ -146,8 +150,11 @@ class Bench:
             began = time.monotonic()
             made.run = platform.submit(drill.template, {"cluster": platform.cluster, **drill.parameters})
             if moment is not None:
-                time.sleep(max(0.0, began + moment - time.monotonic()))
-                made.hit = self._disturb(made.kind, made.run, chosen)
+                while time.monotonic() < began + moment:
+                    time.sleep(min(0.5, max(0.0, began + moment - time.monotonic())))
+                    if platform.over(made.run):
+                        raise TooLate(time.monotonic() - began)
+                made.hit = self._disturb(made, began, chosen)
                 made.moment = round(time.monotonic() - began, 2)
             platform.until(f"{made.run} ends", lambda: platform.over(made.run))
             ended = time.monotonic()
@@ -161,13 +168,13 @@ class Bench:
             made.failures.append(f"see {where}")
         return made
 
-    def _disturb(self, kind: str, run: str, chosen: random.Random) -> str:
+    def _disturb(self, made: Round, began: float, chosen: random.Random) -> str:
         """Do it, and return what it hit."""
-        platform = self._platform
+        platform, kind, run = self._platform, made.kind, made.run
         if kind != "kill":
             found = victims(platform, run)
             if platform.over(run):
-                raise TooLate
+                raise TooLate(time.monotonic() - began)
             if kind == "delete":
                 platform.kube.delete("workflows", run)
             else:
@@ -180,7 +187,7 @@ class Bench:
                 if kill(platform, victim):
                     return f"{waited}{victim.step}: {victim.after or 'starting'}"
             elif platform.over(run):
-                raise TooLate
+                raise TooLate(time.monotonic() - began)
             else:
                 waited = "before "  # nothing ran at the moment itself: the next one is killed as it starts
                 time.sleep(0.005)
