@@ -20,6 +20,7 @@ from steps.errors import Refused, Temporary
 from steps.kube import client
 from steps.kube.client import CLUSTER_LABEL, Kube, Object
 from steps.kube.errors import Conflict, NotFound
+from steps.kube.owner import owner_of
 from steps.log import log
 from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
 from steps.mysql.definition import (
@@ -142,15 +143,6 @@ def scratch_cluster(name: str, workflow: str, source: Object | None, owner: Obje
     if owner:
         metadata["ownerReferences"] = [owner]
     return made
-
-
-def owner_of(kube: Kube, workflow: str) -> Object | None:
-    """Return an owner's reference to a workflow, or None where there is none of this name."""
-    for found in kube.all("workflows", fields=f"metadata.name={workflow}"):
-        if found["metadata"]["name"] == workflow:
-            uid = found["metadata"]["uid"]
-            return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": workflow, "uid": uid}
-    return None
 
 
 def bring(kube: Kube, order: Order, workflow: str) -> Object:

@@ -15,11 +15,19 @@ from steps.mysql.topology import Member, Topology
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a fault acts: clients and the cluster. Carries no state of the drill."""
+    """Where a fault acts: clients and the cluster. Carries no state of the drill.
+
+    Attributes:
+        kube: client.
+        cluster: name.
+        credentials: of its administrator.
+        run: whose drill it is: its workflow.
+    """
 
     kube: Kube
     cluster: str
     credentials: Credentials
+    run: str = ""
 
 
 class Fault:
@@ -43,6 +51,10 @@ class Fault:
 
     def obstacles(self, target: Target) -> list[str]:
         """Return why this fault cannot be injected into this target; asked before anything is changed."""
+        return []
+
+    def hindrances(self, scene: Scene, target: Target) -> list[str]:
+        """Return what else is in the way, where only the API server can tell; asked before anything is changed."""
         return []
 
     def describe(self, target: Target) -> str:

@@ -151,7 +151,7 @@ def look(kube: Kube, cluster: str, workflow: str) -> tuple[Facts, Scene]:
         routers_wanted=int((found["spec"].get("router") or {}).get("instances", 0)),
         intent=read(found),
     )
-    return facts, Scene(kube, cluster, credentials)
+    return facts, Scene(kube, cluster, credentials, workflow)
 
 
 def require_safe(facts: Facts, fault: Fault) -> None:

@@ -35,7 +35,7 @@ def drill_preflight(namespace: str, cluster: str, workflow: str, fault: str, dry
     chosen = FAULTS[fault]
     require_safe(facts, chosen)
     target = choose(scene, chosen, facts.topology)
-    require_possible(chosen, target)
+    require_possible(scene, chosen, target)
     plan = told_plan(facts, chosen, chosen.describe(target), dry_run=dry_run)
     log("plan", group=facts.topology.summary(), routers=facts.routers_ready, plan=plan, dry_run=dry_run)
     return Preflight(not dry_run, facts.production and not dry_run, target.pod, plan)

@@ -43,7 +43,7 @@ class Reaped:
 def reap(namespace: str) -> Reaped:
     """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications."""
     from steps.backup.verify_scratch import is_scratch, orphans, remove
-    from steps.drill import book, intent, undo
+    from steps.drill import book, intent, partition, undo
     from steps.errors import StepError
     from steps.kube import cordon
     from steps.kube.client import connect
@@ -54,9 +54,10 @@ def reap(namespace: str) -> Reaped:
     clusters = kube.all("innodbclusters")
     cordons = cordon.noted(kube)
     written = book.entries(kube)
+    policies = [intent.Intent(run, partition.Partition.name, "", expires=until) for run, until in partition.noted(kube)]
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in kube.all("workflows")}
     notes = [found for cluster in clusters if (found := intent.read(cluster)) is not None]
-    notes += [entry.intent for entry in written] + [_of_node(note) for _, note in cordons]
+    notes += [entry.intent for entry in written] + [_of_node(note) for _, note in cordons] + policies
     wait_for_pods(kube, {note.workflow for note in notes if is_over(note, phases, datetime.now(UTC))})
     count = 0
     left: StepError | None = None
@@ -72,6 +73,17 @@ def reap(namespace: str) -> Reaped:
         except StepError as error:
             # The note stays, so the next run tries again; and this one goes on to the others. So it is below.
             log("not reaped", node=node, why=str(error))
+            left = left or error
+    # So it may be with policies, which also outlive a cluster.
+    for drill in policies:
+        if not is_over(drill, phases, datetime.now(UTC)):
+            continue
+        try:
+            for policy in partition.remove(kube, drill.workflow):
+                log("reaping", policy=policy, workflow=drill.workflow)
+                count += 1
+        except StepError as error:
+            log("not reaped", workflow=drill.workflow, why=str(error))
             left = left or error
     for cluster in clusters:
         name, noted = str(cluster["metadata"]["name"]), intent.read(cluster)

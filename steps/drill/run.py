@@ -95,7 +95,7 @@ class Drill:
         require_safe(facts, fault)
         primary = primary_of(facts.topology)
         target = choose(scene, fault, facts.topology)
-        require_possible(fault, target)
+        require_possible(scene, fault, target)
         note = intent.Intent(facts.workflow, fault.name, intent.now(), memory(target), self._expiry())
         intent.write(scene.kube, facts.cluster, note)
         log("intent-noted", run=facts.workflow, fault=fault.name, primary=target.pod)

@@ -70,9 +70,9 @@ def shortly_before(target: Target, sampler: GroupSampler) -> Target:
     return replace(target, before=before, server_started=started[-1] if started else None, router=router)
 
 
-def require_possible(fault: Fault, target: Target) -> None:
+def require_possible(scene: Scene, fault: Fault, target: Target) -> None:
     """Raise Refused where a fault cannot be injected into its target."""
-    if reasons := fault.obstacles(target):
+    if reasons := fault.obstacles(target) + fault.hindrances(scene, target):
         raise Refused("Refused, nothing was changed: " + "; ".join(reasons) + ".")
 
 

@@ -80,7 +80,7 @@ def _put_back(kube: Kube, name: str, cluster: Object | None, noted: Intent) -> N
     if (fault := FAULTS.get(noted.fault)) is not None:
         # Without the cluster there is no password; what still has to be put back then is not in a server.
         known = root_credentials(kube, cluster) if cluster is not None else Credentials("", "")
-        for done in fault.undo(Scene(kube, name, known), noted.before):
+        for done in fault.undo(Scene(kube, name, known, noted.workflow), noted.before):
             log("undone", what=done)
 
 

@@ -31,6 +31,7 @@ RESOURCES = {
     ),
     **dict.fromkeys(["statefulsets", "deployments", "replicasets", "daemonsets"], _APPS),
     "poddisruptionbudgets": _POLICY,
+    "networkpolicies": "/apis/networking.k8s.io/v1",
     **dict.fromkeys(["workflows", "workflowtemplates", "cronworkflows"], _ARGO),
     **dict.fromkeys(["innodbclusters", "mysqlbackups"], _MYSQL),
     "selfsubjectaccessreviews": _ACCESS,

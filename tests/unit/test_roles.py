@@ -40,6 +40,7 @@ WHO = {
     "drill/guards.py": [RUNBOOKS],
     "drill/intent.py": [RUNBOOKS, REAP],
     "drill/observing.py": [RUNBOOKS],
+    "drill/partition.py": [RUNBOOKS, REAP],
     "drill/reap.py": [REAP],
     "drill/router_kill.py": [RUNBOOKS],
     "drill/run.py": [RUNBOOKS],
