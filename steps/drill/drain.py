@@ -1,193 +1,29 @@
-"""The fault `drain-node`: the node of a member is cordoned and emptied, held so, and given back.
+"""The fault `drain-node`: a node of the cluster is cordoned and emptied, held so, and given back.
 
-What is on the node is looked at before (:func:`survey`), and the guards and the dry run tell it. The cordon is noted on
-the node itself, in the write that makes it; whoever undoes the drill finds it there.
+What is on the node is looked at before (:mod:`steps.drill.drain_survey`), and the guards and the dry run tell it. The
+cordon is noted on the node itself, in the write that makes it; whoever undoes the drill finds it there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from steps.drill import intent
-from steps.drill.evidence import Evidence, Proof, Target, first_effect, left_group, other_pod
+from steps.drill.drain_plan import sentence
+from steps.drill.drain_survey import Survey, Wish
+from steps.drill.evidence import Evidence, Proof, Target, first_effect, left_group, other_pod, replaced
 from steps.drill.fault import Fault, Scene
 from steps.drill.faults import FAULTS
-from steps.errors import BadParameters, Refused, StepError
+from steps.drill.samples import ROUTER_CONTAINER, PodSample, pod_sample
+from steps.errors import StepError
 from steps.kube import cordon
 from steps.kube.client import Kube
-from steps.kube.eviction import FINISHED, Action, Decision, Evicted, Policy, decide, drain, patience, pods_on, stayed
+from steps.kube.eviction import Action, Evicted, drain, patience, stayed
 from steps.mysql.topology import Member, Topology
-from steps.report.outcome import count
 
 NAME = "drain-node"
-RIGHTS = (
-    ("patch", "nodes", "", ""),
-    ("list", "pods", "", ""),
-    ("create", "pods", "eviction", ""),
-    ("list", "poddisruptionbudgets", "", "policy"),
-)
-"""What a drain does in all namespaces: verb, resource, subresource, group."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What was asked for; see :mod:`steps.drill.drain_options`.
-
-    Attributes:
-        workflow: of the drill.
-        target: primary, secondary or node.
-        node: its name for target=node; with another target, where that target must still be. Empty for any.
-        switchover_first: whether the primary is handed over before.
-        eviction_seconds: how long evictions may take; 0 for what the pods' grace periods ask for.
-        empty_dir: whether others' pods with an emptyDir go.
-        unmanaged: whether pods without a controller go.
-        expires: as in :class:`steps.drill.intent.Intent`.
-    """
-
-    workflow: str
-    target: str = "primary"
-    node: str = ""
-    switchover_first: bool = False
-    eviction_seconds: int = 0
-    empty_dir: bool = False
-    unmanaged: bool = False
-    expires: str = ""
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What is on the node, before anything is changed.
-
-    Attributes:
-        node: its name.
-        member: the member that the drill is about.
-        is_primary: whether that is the primary.
-        here: pods of the cluster's servers on the node.
-        routers: pods of its Routers on the node.
-        decisions: what becomes of every pod.
-        budgets: of the pods that go: "namespace/name allows N".
-        note: of a drill on the node, or None.
-        cordoned: whether it is cordoned already.
-        lacking: rights that this drill's account does not have.
-    """
-
-    node: str
-    member: Member
-    is_primary: bool
-    here: Sequence[str]
-    routers: Sequence[str]
-    decisions: Sequence[Decision]
-    budgets: Sequence[str] = ()
-    note: cordon.Cordon | None = None
-    cordoned: bool = False
-    lacking: Sequence[str] = ()
-
-    @property
-    def going(self) -> list[Decision]:
-        """The pods that are evicted."""
-        return [one for one in self.decisions if one.action is Action.EVICT]
-
-
-def survey(kube: Kube, cluster: str, topology: Topology, wish: Wish) -> Survey:
-    """Find the node and look at what is on it. Changes nothing.
-
-    Raises:
-        BadParameters: the node does not exist, or no member of the cluster runs there.
-        Refused: the target has moved from the node that it was found on before; or there is no such member.
-    """
-    places = {str(pod["metadata"]["name"]): str(pod["spec"].get("nodeName") or "") for pod in kube.servers(cluster)}
-    member = _aim(topology, places, wish)
-    node = places.get(member.pod, "")
-    if wish.node and node != wish.node:
-        raise Refused(
-            f"The {wish.target} of {cluster} is on node {node!r} now, no longer on {wish.node!r}: start again."
-        )
-    found = kube.get("nodes", node)
-    policy = Policy(wish.workflow, kube.namespace, cluster, wish.empty_dir, wish.unmanaged)
-    pods = pods_on(kube, node)
-    decisions = decide(pods, policy)
-    going = {one.uid for one in decisions if one.action is Action.EVICT}
-    routers = [str(pod["metadata"]["name"]) for pod in kube.routers(cluster) if pod["spec"].get("nodeName") == node]
-    return Survey(
-        node=node,
-        member=member,
-        is_primary=topology.primary is not None and topology.primary.id == member.id,
-        here=sorted(name for name, place in places.items() if place == node),
-        routers=routers,
-        decisions=decisions,
-        budgets=_headroom(kube, [pod for pod in pods if pod["metadata"].get("uid") in going]),
-        note=cordon.read(found),
-        cordoned=cordon.is_cordoned(found),
-        lacking=[
-            f"{verb} {resource}{'/' + below if below else ''}"
-            for verb, resource, below, group in RIGHTS
-            if not kube.may(verb, resource, subresource=below, group=group)
-        ],
-    )
-
-
-def _aim(topology: Topology, places: dict[str, str], wish: Wish) -> Member:
-    """Return the member that the drill is about: on a node by name the primary, if it is there."""
-    primary = topology.primary
-    if primary is None:
-        raise Refused(f"Refused, nothing was changed: {topology.cluster} has no primary ({topology.summary()}).")
-    if wish.target == "primary":
-        return primary
-    others = sorted(topology.secondaries, key=lambda member: member.pod)
-    if wish.target == "secondary":
-        apart = [one for one in others if places.get(one.pod) != places.get(primary.pod)]
-        there = [one for one in apart if not wish.node or places.get(one.pod) == wish.node]
-        if not there:
-            raise Refused(
-                f"Refused, nothing was changed: no ONLINE secondary is on a node without the primary: {places}"
-            )
-        return there[0]
-    if not wish.node:
-        raise BadParameters("target=node needs the parameter node: the name of the node that is to be drained.")
-    here = [one for one in (primary, *others) if places.get(one.pod) == wish.node]
-    if not here:
-        raise BadParameters(f"No member of {topology.cluster} is on node {wish.node!r}; they are on: {places}.")
-    return here[0]
-
-
-def _headroom(kube: Kube, pods: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the disruption budgets of `pods` and how many each lets go now."""
-    told = []
-    for budget in kube.everywhere("poddisruptionbudgets"):
-        meta = budget["metadata"]
-        selector = budget["spec"].get("selector") or {}
-        held = [
-            pod
-            for pod in pods
-            if pod["metadata"].get("namespace") == meta["namespace"]
-            and matches(selector, pod["metadata"].get("labels") or {})
-        ]
-        if held:
-            allowed = int((budget.get("status") or {}).get("disruptionsAllowed") or 0)
-            told.append(f"{meta['namespace']}/{meta['name']} lets {allowed} go now, {len(held)} of its pods are here")
-    return sorted(told)
-
-
-def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Tell whether a label selector matches labels, as Kubernetes does it."""
-    for key, value in (selector.get("matchLabels") or {}).items():
-        if labels.get(key) != value:
-            return False
-    for one in selector.get("matchExpressions") or []:
-        key, values = one["key"], one.get("values") or []
-        held = {
-            "In": labels.get(key) in values,
-            "NotIn": labels.get(key) not in values,
-            "Exists": key in labels,
-            "DoesNotExist": key not in labels,
-        }
-        if not held.get(one["operator"], False):
-            return False
-    return True
 
 
 class DrainNode(Fault):
@@ -205,12 +41,15 @@ class DrainNode(Fault):
         self._found, self._wish = found, wish
         self._stopped = threading.Event()
         self._ways: list[Evicted] = []
-        whose = "primary" if found.is_primary else "secondary"
-        first = " after a switchover" if self._hands_over else ""
-        self.event = f"the {whose}'s node was drained{first}"
+        # A Router's node may have no server on it.
+        self.removes_member = bool(found.here)
+        whose = "Router" if found.router else "primary" if found.is_primary else "secondary"
+        which = "a" if found.router else "the"
+        self.event = f"{which} {whose}'s node was drained{' after a switchover' if self.hands_over else ''}"
 
     @property
-    def _hands_over(self) -> bool:
+    def hands_over(self) -> bool:
+        """Whether the primary is handed over before."""
         return self._wish.switchover_first and self._found.is_primary
 
     @property
@@ -222,16 +61,18 @@ class DrainNode(Fault):
         """Return why this node must not be drained now."""
         found, majority = self._found, topology.expected // 2 + 1
         reasons = super().guard(topology) if found.is_primary else []
-        if topology.expected - len(found.here) < majority:
+        if found.here and topology.expected - len(found.here) < majority:
             reasons.append(
                 f"{len(found.here)} of the {topology.expected} servers are on node {found.node} "
-                f"({', '.join(found.here)}), and {majority} are a quorum: spread them first"
+                f"({', '.join(found.here)}), and {majority} are a quorum: spread them first, by kubectl delete pod of "
+                "a SECONDARY while another node is free"
             )
-        if self._hands_over and not self._apart(topology).secondaries:
+        if self.hands_over and not self._apart(topology).secondaries:
             reasons.append(f"every ONLINE secondary is on node {found.node}, too, so there is nobody to hand over to")
         reasons += [
             f"pod {one.namespace}/{one.pod} {one.why}" for one in found.decisions if one.action is Action.REFUSE
         ]
+        reasons += self._torn()
         if found.note is not None and found.note.workflow != self._wish.workflow:
             reasons.append(
                 f"node {found.node} carries the note of drill {found.note.workflow!r}: wait for it, or for reap"
@@ -241,25 +82,19 @@ class DrainNode(Fault):
             reasons.append(f"this drill's account may not: {lacking}; apply the pack's ClusterRole tiphys-drains")
         return reasons
 
+    def _torn(self) -> list[str]:
+        """Return the pods with several budgets: the eviction API answers for none of them."""
+        torn = []
+        for one in self._found.going:
+            held = [budget.name for budget in self._found.budgets if one.uid in budget.pods]
+            if len(held) > 1:
+                what = f"pod {one.namespace}/{one.pod} has {len(held)} disruption budgets ({', '.join(held)})"
+                torn.append(f"{what}, and Kubernetes evicts no such pod: leave it one")
+        return torn
+
     def describe(self, target: Target) -> str:
-        """Return what will be done, and to which pods."""
-        found = self._found
-        skipped = [one for one in found.decisions if one.action is Action.SKIP]
-        kept = [f"{one.pod} {one.why}" for one in skipped if one.why != FINISHED]
-        # There may be many, of runs before.
-        if finished := len(skipped) - len(kept):
-            kept.append(count(finished, "pod") + " that finished")
-        parts = [
-            f"hand the primary over from {found.member.pod} first, then" if self._hands_over else "",
-            f"leave the cordon of node {found.node} as it is" if found.cordoned else f"cordon node {found.node}",
-            f"(of {found.member.pod}) and evict {len(found.going)} pods within {self.seconds} s:",
-            ", ".join(f"{one.namespace}/{one.pod}" for one in found.going),
-            f"(left alone: {', '.join(kept)})" if kept else "",
-            f"; disruption budgets: {'; '.join(found.budgets) or 'none'}",
-            f"; {len(found.routers)} of the cluster's Routers are on it",
-            "; after hold-seconds the node is as it was before",
-        ]
-        return " ".join(part for part in parts if part).replace(" ;", ";")
+        """Return what will be done, shortly; the dry run tells more (:mod:`steps.drill.drain_plan`)."""
+        return sentence(self._found, self._wish, self.seconds, hands_over=self.hands_over)
 
     def landing_seconds(self, target: Target) -> float:
         """Return how long the group may take to see what the node has shown already."""
@@ -270,12 +105,24 @@ class DrainNode(Fault):
         return self.seconds + 60.0
 
     def aim(self, topology: Topology) -> Member:
-        """Return the member whose node it is."""
+        """Return the member whose node it is; for a Router's node the primary, whose clients are watched."""
         return self._found.member
+
+    def router(self, scene: Scene) -> PodSample | None:
+        """Return the Router that the drill is aimed at, None where it is aimed at a member."""
+        if not self._found.router:
+            return None
+        found = scene.kube.find("pods", self._found.router)
+        return None if found is None else pod_sample(0.0, found, ROUTER_CONTAINER)
+
+    def obstacles(self, target: Target) -> list[str]:
+        """Refuse where the Router has gone meanwhile."""
+        gone = self._found.router and target.router is None
+        return [f"Router {self._found.router} has gone since it was chosen: start again"] if gone else []
 
     def heir(self, scene: Scene, topology: Topology) -> str:
         """Return the member on another node with the least left to apply; empty without a switchover."""
-        return FAULTS["switchover"].heir(scene, self._apart(topology)) if self._hands_over else ""
+        return FAULTS["switchover"].heir(scene, self._apart(topology)) if self.hands_over else ""
 
     def _apart(self, topology: Topology) -> Topology:
         """Return the topology without the other members on this node."""
@@ -285,7 +132,7 @@ class DrainNode(Fault):
 
     def inject(self, scene: Scene, target: Target) -> str | None:
         """Hand over if asked to, cordon, evict, and wait until the pods are gone."""
-        if self._hands_over:
+        if self.hands_over:
             FAULTS["switchover"].inject(scene, target)
         if self._stopped.is_set():
             return None
@@ -303,13 +150,26 @@ class DrainNode(Fault):
 
     def proof(self, target: Target, evidence: Evidence) -> Proof | None:
         """Prove it by the empty node, by the pod's UID, and by the member having left the group."""
+        if not evidence.witness:
+            return None
+        if target.router is not None:
+            gone = replaced(target.router, evidence)
+            if gone is None:
+                return None
+            return Proof(gone.at, max(gone.seen_at, evidence.witnessed_at), f"{evidence.witness}; {gone.text}")
         changed, left = other_pod(target, evidence), left_group(target, evidence)
-        if not evidence.witness or changed is None or left is None:
+        if changed is None or left is None:
             return None
         effect = first_effect(target, evidence)
         at = min(moment for moment in (effect, left, changed.at) if moment is not None)
         seen_at = max(left, changed.seen_at, evidence.witnessed_at)
         return Proof(at, seen_at, f"{evidence.witness}; {changed.text}; the member left the group")
+
+    def recovered(self, target: Target, evidence: Evidence) -> bool:
+        """Tell whether as many Routers are ready as before, wherever they run now."""
+        servers = {sample.pod for sample in evidence.members}
+        latest = {sample.pod: sample for sample in evidence.pods if sample.pod not in servers}
+        return sum(sample.ready and not sample.deleting for sample in latest.values()) >= self._found.routers_ready
 
     def interrupt(self) -> None:
         """Ask for no more evictions."""

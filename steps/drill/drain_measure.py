@@ -9,6 +9,7 @@ from steps.declare import step, target_options
 from steps.drill import drain_options, options
 from steps.drill.measure import Measured, saved, told_to_stop
 from steps.drill.parameters import DrillParameters
+from steps.errors import StepError
 
 
 @step("drain-measure")
@@ -21,6 +22,7 @@ from steps.drill.parameters import DrillParameters
 @drain_options.eviction_seconds
 @drain_options.empty_dir
 @drain_options.unmanaged
+@drain_options.spread
 @options.max_write_downtime
 @options.max_lost_writes
 @options.steady
@@ -40,6 +42,7 @@ def drain_measure(
     eviction_seconds: int,
     empty_dir: str,
     unmanaged: str,
+    spread_members: bool,
     max_write_downtime_seconds: float,
     max_lost_writes: int,
     steady_seconds: float,
@@ -54,7 +57,9 @@ def drain_measure(
     Ends well also when the node was not drained or a limit stopped the drill: that is in the measurement, and the
     report is made from it.
     """
-    from steps.drill.drain import DrainNode, Wish, survey
+    from steps.drill.drain import DrainNode
+    from steps.drill.drain_spread import settle
+    from steps.drill.drain_survey import Wish, survey
     from steps.drill.guards import look
     from steps.drill.run import Drill
     from steps.kube.client import connect
@@ -85,5 +90,28 @@ def drain_measure(
         unmanaged == "evict",
         expires.isoformat(timespec="seconds") if by_hand else "",
     )
-    fault = DrainNode(survey(kube, cluster, facts.topology, wish), wish)
-    return saved(Drill(facts, scene, fault, parameters, stop_reason=stop_reason, by_hand=by_hand).measure())
+    found = survey(kube, cluster, facts.topology, wish)
+    fault = DrainNode(found, wish)
+    measurement = Drill(facts, scene, fault, parameters, stop_reason=stop_reason, by_hand=by_hand).measure()
+    for of_other_faults in ("survivor", "allow_outage"):
+        measurement.parameters.pop(of_other_faults, None)
+    measurement.parameters |= {
+        "target": target,
+        "node": found.node,
+        "switchover_first": switchover_first,
+        "spread_members": spread_members,
+    }
+    # Kept before anything else is done: a step that is lost now has its measurement.
+    saved(measurement)
+    try:
+        left = settle(
+            scene,
+            found.here,
+            asked=spread_members,
+            recovered=measurement.end == "recovered",
+            stop_reason=stop_reason,
+        )
+        measurement.placement = [one.as_json() for one in left]
+    except StepError as error:
+        measurement.holes.append(f"where the members are now was not looked at: {error}")
+    return saved(measurement)

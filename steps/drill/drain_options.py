@@ -9,9 +9,10 @@ from steps.parameters import OBJECT_NAME
 
 target = option(
     "--target",
-    type=click.Choice(["primary", "secondary", "node"]),
+    type=click.Choice(["primary", "secondary", "router", "node"]),
     default="primary",
-    help="Which node is drained: that of the primary, that of a secondary, or the one that parameter node names.",
+    help="Which node is drained: that of the primary, of a secondary, of a Router (without the primary, where there is "
+    "such a node), or the one that parameter node names.",
 )
 node = option(
     "--node",
@@ -48,4 +49,10 @@ unmanaged = option(
     type=click.Choice(["refuse", "evict"]),
     default="refuse",
     help="Pods that nothing would make again: refuse the drill, or evict them for good.",
+)
+spread = option(
+    "--spread-members",
+    type=click.BOOL,
+    default=True,
+    help="Afterwards, evict a secondary that came back beside another member once more, if a node is free for it.",
 )

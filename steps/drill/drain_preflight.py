@@ -42,9 +42,10 @@ def drain_preflight(
     dry_run: bool,
 ) -> DrainPreflight:
     """Check that a node may be drained, and say what would go. The dry run ends here."""
-    from steps.drill.drain import DrainNode, Wish, survey
-    from steps.drill.guards import look, require_safe, told_plan
-    from steps.drill.target import choose
+    from steps.drill.drain import DrainNode
+    from steps.drill.drain_plan import plan
+    from steps.drill.drain_survey import Wish, survey
+    from steps.drill.guards import look, require_safe
     from steps.kube.client import connect
     from steps.mysql.protection import judge_protection, protection_of, read_backups
 
@@ -55,10 +56,16 @@ def drain_preflight(
     found = survey(kube, cluster, facts.topology, wish)
     fault = DrainNode(found, wish)
     require_safe(facts, fault)
-    plan = told_plan(facts, fault, fault.describe(choose(scene, fault, facts.topology)), dry_run=dry_run)
     kept = kube.cluster(cluster)
     protection = judge_protection(protection_of(kept, read_backups([kept])))
-    backups = "; ".join(f"{one.check}: {one.seen}" for one in protection) or "backups: none are asked for"
-    plan = f"{plan} Before it, {backups}."
-    log("plan", group=facts.topology.summary(), node=found.node, plan=plan, dry_run=dry_run)
-    return DrainPreflight(not dry_run, facts.production and not dry_run, found.node, plan)
+    told = plan(
+        facts,
+        found,
+        wish,
+        fault.seconds,
+        hands_over=fault.hands_over,
+        dry_run=dry_run,
+        backups=[f"{one.check}: {one.seen}" for one in protection] or ["none are asked for (label tiphys.dev/backups)"],
+    )
+    log("plan", group=facts.topology.summary(), node=found.node, evicts=len(found.going), dry_run=dry_run)
+    return DrainPreflight(not dry_run, facts.production and not dry_run, found.node, told)

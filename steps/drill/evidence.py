@@ -131,11 +131,16 @@ def new_primary(target: Target, evidence: Evidence) -> Observed | None:
 
 
 def other_pod(target: Target, evidence: Evidence) -> Proof | None:
-    """Prove that the pod object was replaced or is gone."""
+    """Prove that the target's pod object was replaced or is gone."""
+    return replaced(target.before, evidence)
+
+
+def replaced(before: PodSample, evidence: Evidence) -> Proof | None:
+    """Prove that a pod object was replaced or is gone."""
     for sample in evidence.pods:
-        if sample.at > evidence.injected_at and sample.pod == target.pod and sample.uid != target.before.uid:
+        if sample.at > evidence.injected_at and sample.pod == before.pod and sample.uid != before.uid:
             now = f"now {sample.uid}" if sample.uid else "now gone"
-            text = f"pod {target.pod} is another one: its UID was {target.before.uid}, {now}"
+            text = f"pod {before.pod} is another one: its UID was {before.uid}, {now}"
             return Proof(sample.at, sample.at, text)
     return None
 
@@ -177,7 +182,15 @@ def another_container(before: PodSample, name: str, evidence: Evidence) -> Proof
 
 
 def router_back(target: Target, evidence: Evidence) -> PodSample | None:
-    """Return the first sample in which the Router that was hit is ready again, in another container."""
+    """Return the first sample in which the Router that was hit is ready again: in another container, or another pod.
+
+    A Router's pod that was evicted comes back under another name, one that was not there before; a server's keeps it.
+    """
     before = target.router
-    after = (pod for pod in evidence.pods if pod.at > evidence.injected_at and pod.ready)
-    return next((pod for pod in after if before and pod.pod == before.pod and pod.container != before.container), None)
+    known = {pod.pod for pod in evidence.pods if pod.at <= evidence.injected_at} | {target.pod}
+    after = (pod for pod in evidence.pods if pod.at > evidence.injected_at and pod.ready and before)
+    return next((pod for pod in after if pod.pod not in known or _restarted(before, pod)), None)
+
+
+def _restarted(before: PodSample | None, now: PodSample) -> bool:
+    return before is not None and now.pod == before.pod and now.container != before.container

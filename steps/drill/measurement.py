@@ -61,6 +61,7 @@ class Measurement(Recorded):
         settings: the cluster's settings that matter for recovery, by name.
         versions: name to version of what took part.
         evictions: of a drain, each pod's way off the node (seconds since it began).
+        placement: after a drain, the members that shared a node, and what was done (:mod:`steps.drill.drain_spread`).
     """
 
     run: str
@@ -92,6 +93,7 @@ class Measurement(Recorded):
     settings: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     evictions: list[dict[str, Any]] = field(default_factory=list)
+    placement: list[dict[str, Any]] = field(default_factory=list)
     fault_ended: str = ""
     still_acting: str = ""
     undone: list[str] = field(default_factory=list)

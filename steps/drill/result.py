@@ -144,9 +144,10 @@ def to_json(result: Result) -> dict[str, Any]:
     Keys: ``schema``, ``verdict``, ``sentence``, ``reasons``; ``run``, ``namespace``, ``cluster``, ``fault``, ``plan``,
     ``started_at``; ``numbers`` (seconds and counts; null for what was not measured); ``timeline`` (each moment's key,
     title, seconds after the fault or null, note); ``phases`` (key, title, start after the fault, seconds); ``copies``
-    (the ledger on each member); ``evictions`` (of a drain: each pod and its times); ``lost`` (client, sequence,
-    missing_on); ``slow_writes`` (start and end after fault, seconds, median_ms, normal_ms, open, meanwhile);
-    ``advice``; ``parameters``, ``settings``, ``versions``; ``measuring`` (jitter, stalls, holes).
+    (the ledger on each member); ``evictions`` (of a drain: each pod and its times) and ``placement`` (after it: members
+    that shared a node); ``lost`` (client, sequence, missing_on); ``slow_writes`` (start and end after fault, seconds,
+    median_ms, normal_ms, open, meanwhile); ``advice``; ``parameters``, ``settings``, ``versions``; ``measuring``
+    (jitter, stalls, holes).
     """
     m, v = result.measurement, result.verification
     fault_at = m.injected_at or 0.0
@@ -196,6 +197,7 @@ def to_json(result: Result) -> dict[str, Any]:
         ],
         "copies": [vars(copy) for copy in v.copies] if v else [],
         "evictions": m.evictions,
+        "placement": m.placement,
         "lost": [vars(lost) for lost in v.lost] if v else [],
         "slow_writes": [
             {

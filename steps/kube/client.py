@@ -27,7 +27,11 @@ _ACCESS = "/apis/authorization.k8s.io/v1"
 
 RESOURCES = {
     **dict.fromkeys(
-        ["nodes", "pods", "services", "secrets", "configmaps", "events", "persistentvolumeclaims", "namespaces"], _V1
+        [
+            *("nodes", "namespaces", "persistentvolumes"),
+            *("pods", "services", "secrets", "configmaps", "events", "persistentvolumeclaims"),
+        ],
+        _V1,
     ),
     **dict.fromkeys(["statefulsets", "deployments", "replicasets", "daemonsets"], _APPS),
     "poddisruptionbudgets": _POLICY,
@@ -38,7 +42,7 @@ RESOURCES = {
 }
 """Resources that the steps use (plural names), and the API group that serves each."""
 
-CLUSTER_WIDE = ("nodes", "namespaces", "selfsubjectaccessreviews")
+CLUSTER_WIDE = ("nodes", "namespaces", "persistentvolumes", "selfsubjectaccessreviews")
 PAGE = 250
 """Objects in one answer where there may be many."""
 CLUSTER_LABEL = "mysql.oracle.com/cluster"

@@ -20,16 +20,20 @@ from drill_story import EXPELLED_AT, measurement, replace_pod
 from test_drill_guards import facts, topology
 
 from steps.drill import book, intent
-from steps.drill.drain import DrainNode, Survey, Wish, give_back, matches, survey
-from steps.drill.evidence import Target
+from steps.drill.drain import DrainNode, give_back
+from steps.drill.drain_plan import WIDTH, plan
+from steps.drill.drain_survey import Budget, Survey, Wish, survey
+from steps.drill.evidence import Target, router_back
 from steps.drill.fault import Scene
-from steps.drill.guards import refusals, told_plan
+from steps.drill.guards import refusals
 from steps.drill.reap import reap
+from steps.drill.samples import PodSample
 from steps.drill.timeline import timeline
 from steps.errors import BadParameters, Refused, StepError
 from steps.kube import client, cordon
 from steps.kube.client import Kube
 from steps.kube.eviction import FINISHED, Action, Decision
+from steps.kube.placing import matches
 from steps.mysql.connection import Credentials
 
 WISH = Wish("run-1")
@@ -50,27 +54,69 @@ def target(fault: DrainNode) -> Target:
     return replace(measurement().target, primary="")
 
 
+def told(fault: DrainNode, found: Survey, wish: Wish = WISH, *, dry_run: bool = True, **changes: Any) -> str:
+    backups = ["recent backup: nightly-1, 3 h old"]
+    return plan(
+        facts(**changes), found, wish, fault.seconds, hands_over=fault.hands_over, dry_run=dry_run, backups=backups
+    )
+
+
 def test_a_node_with_one_member_may_be_drained_and_the_plan_names_what_goes() -> None:
     over = Decision("tiphys", "step-of-an-earlier-run", "uid-3", Action.SKIP, FINISHED)
     decisions = [GOES, STAYS, over, replace(over, uid="uid-4")]
-    fault = drained(budgets=["tiphys/demo-pdb lets 1 go now, 1 of its pods are here"], decisions=decisions)
+    budget = Budget("tiphys/demo-pdb", 1, frozenset({"uid-1"}))
+    survey = found(budgets=[budget], decisions=decisions, open_nodes=["node-2"], takers={"uid-1": ["node-2"]})
+    fault = DrainNode(survey, WISH)
     assert refusals(facts(), fault) == []
-    told = told_plan(facts(), fault, fault.describe(target(fault)), dry_run=True)
-    for words in (
-        "Dry run, nothing was changed",
-        "cordon node node-1",
-        "evict 1 pods within 210 s: tiphys/demo-0",
-        "left alone: proxy is of DaemonSet proxy, 2 pods that finished",
-        "demo-pdb lets 1 go",
-        "1 of the cluster's Routers",
-        "leaves 2 of 3 servers",
+    lines = told(fault, survey).splitlines()
+    for line in (
+        "Dry run, nothing was changed. This drill would do:",
+        "evicts     1 pod within 210 s (twice the longest grace period and 30 s):",
+        "           - tiphys/demo-0: 90 s to end, budget demo-pdb",
+        "           - kube-system/proxy: is of DaemonSet proxy",
+        "           - 2 pods that finished",
+        "budget     tiphys/demo-pdb lets 1 go now, 1 of its pods are here",
+        "elsewhere  node-2 takes pods (room on them was not counted)",
+        "quorum     2 of 3 servers stay, 2 are a quorum",
+        "routers    1 of 2 stay, all are ready now",
+        "backup     recent backup: nightly-1, 3 h old",
+        "           the kill switch (ConfigMap tiphys-settings, drills) is on",
     ):
-        assert words in told, told
-    assert "hand the primary over" not in told
-    first = drained(replace(WISH, switchover_first=True))
-    assert "hand the primary over from demo-0 first" in first.describe(target(first))
+        assert line in lines, "\n".join(lines)
+    assert not [line for line in lines if line.startswith(("first", "approval"))]
+    assert fault.describe(target(fault)) == (
+        "cordon node-1, evict 1 pod (demo-0) within 210 s, and give the node back after hold-seconds"
+    )
+    wish = replace(WISH, switchover_first=True)
+    first = drained(wish)
+    assert "hand the primary over from demo-0, then" in first.describe(target(first))
     assert first.event == "the primary's node was drained after a switchover"
+    assert "first      the primary is handed over from demo-0" in told(first, found(), wish)
     assert "leave the cordon" in drained(cordoned=True).describe(target(fault))
+    assert "stays: it is somebody else's" in told(fault, found(cordoned=True))
+    production = told(fault, survey, dry_run=False, labels={"tiphys.dev/environment": "production"})
+    assert production.startswith("This drill does:\n") and "approval   is asked for first" in production
+
+
+def test_the_plan_says_which_pod_comes_back_only_when_the_node_does() -> None:
+    bound = found(open_nodes=["node-2"], takers={"uid-1": []}, pinned={"uid-1": ["datadir-demo-0"]})
+    assert "its volume (datadir-demo-0)" in " ".join(told(drained(), bound).split())
+    assert "comes back only after the uncordon" in " ".join(told(drained(), bound).split())
+    nowhere = found(takers={"uid-1": []})
+    assert "no other node takes it" in " ".join(told(drained(), nowhere).split())
+    assert "no other node takes pods: what goes waits" in told(drained(), nowhere)
+    held = told(drained(), found(budgets=[Budget("tiphys/none", 0, frozenset({"uid-1"}))]))
+    assert "while that is so its pods stay" in " ".join(held.split())
+
+
+def test_no_line_of_a_plan_is_wider_than_a_terminal_and_its_sentence_names_few() -> None:
+    many = [replace(GOES, pod=f"a-pod-of-some-application-{n:03}", uid=f"u{n}") for n in range(200)]
+    survey = found(decisions=[*many, STAYS], open_nodes=[f"node-of-a-long-name-{n}" for n in range(40)])
+    fault = DrainNode(survey, WISH)
+    lines = told(fault, survey).splitlines()
+    assert max(map(len, lines)) <= WIDTH and len(lines) > 200
+    assert "and 34 more" in " ".join(" ".join(lines).split())
+    assert "197 more" in fault.describe(target(fault)) and len(fault.describe(target(fault))) < 250
 
 
 LONE = Decision("tiphys", "lone", "u", Action.REFUSE, "has no controller")
@@ -83,6 +129,11 @@ LONE = Decision("tiphys", "lone", "u", Action.REFUSE, "has no controller")
         ({"decisions": [GOES, LONE]}, WISH, "tiphys/lone has no controller"),
         ({"note": cordon.Cordon("run-2", "tiphys", "t")}, WISH, "run-2"),
         ({"lacking": ["create pods/eviction"]}, WISH, "may not: create pods/eviction"),
+        (
+            {"budgets": [Budget("t/a", 1, frozenset({"uid-1"})), Budget("t/b", 1, frozenset({"uid-1"}))]},
+            WISH,
+            "t/a, t/b",
+        ),
     ],
 )
 def test_each_guard_of_a_node_refuses_and_says_why(changes: dict[str, Any], wish: Wish, says: str) -> None:
@@ -107,6 +158,32 @@ def test_it_landed_only_where_the_node_was_seen_empty() -> None:
     assert proof is not None and "uid-9" in proof.text and "was empty" in proof.text and proof.seen_at >= EXPELLED_AT
     assert fault.proof(m.target, replace(full, witness="")) is None, "a drain that did not come to its end"
     assert fault.proof(m.target, replace(full, pods=m.pods)) is None, "the pod is still the same"
+
+
+def test_a_router_s_node_is_drained_when_its_pod_is_another_one_and_all_are_ready_again() -> None:
+    m = measurement()
+    before = pod_sample("demo-router-a", 0.0)
+    aim = replace(m.target, router=before)
+    fault = drained(router="demo-router-a", routers_ready=2, here=[], is_primary=False)
+    assert fault.event == "a Router's node was drained" and not fault.removes_member
+    start = [*m.pods, before, pod_sample("demo-router-b", 0.0)]
+    evidence = replace(m.evidence(), pods=start, witness="node node-1 was empty", witnessed_at=12.0)
+    assert fault.proof(aim, evidence) is None and fault.recovered(aim, evidence)
+    going = [*start, before._replace(at=11.0, uid="", ready=False)]
+    proof = fault.proof(aim, replace(evidence, pods=going))
+    assert proof is not None and "demo-router-a is another one" in proof.text and proof.at == 11.0
+    assert fault.proof(aim, replace(evidence, pods=going, witness="")) is None
+    assert not fault.recovered(aim, replace(evidence, pods=going)) and router_back(aim, evidence) is None
+    new = pod_sample("demo-router-c", 14.0)
+    coming = [*going, new._replace(at=12.0, ready=False)]
+    assert not fault.recovered(aim, replace(evidence, pods=coming))
+    assert fault.recovered(aim, replace(evidence, pods=[*coming, new]))
+    assert router_back(aim, replace(evidence, pods=coming)) is None
+    assert router_back(aim, replace(evidence, pods=[*coming, new])) == new
+
+
+def pod_sample(name: str, at: float) -> PodSample:
+    return PodSample(at, name, f"uid-of-{name}", ready=True, container=f"id-of-{name}", node="node-1")
 
 
 def test_a_secondary_s_drain_elects_nobody() -> None:
@@ -174,7 +251,10 @@ def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
     )
     yield made
-    for resource in ("statefulsets", "pods", "poddisruptionbudgets", "nodes", "workflows", "innodbclusters"):
+    for resource in (
+        *("statefulsets", "pods", "poddisruptionbudgets", "nodes", "workflows", "innodbclusters"),
+        *("persistentvolumeclaims", "persistentvolumes"),
+    ):
         for item in made.all(resource):
             made.delete(resource, item["metadata"]["name"], grace_seconds=0)
     made.close()
@@ -184,7 +264,7 @@ def test_the_node_is_found_by_role_or_by_name(kube: Kube) -> None:
     primary = survey(kube, "demo", topology(), WISH)
     assert (primary.node, primary.member.pod, primary.is_primary) == ("node-1", "demo-0", True)
     assert [one.pod for one in primary.going] == ["demo-0"] and primary.here == ["demo-0"] and not primary.lacking
-    assert primary.budgets == ["tiphys/demo-pdb lets 0 go now, 1 of its pods are here"]
+    assert [(one.name, one.allows, len(one.pods)) for one in primary.budgets] == [("tiphys/demo-pdb", 0, 1)]
     second = survey(kube, "demo", topology(), replace(WISH, target="secondary"))
     assert (second.node, second.member.pod, second.is_primary) == ("node-2", "demo-1", False)
     named = survey(kube, "demo", topology(), replace(WISH, target="node", node="node-2"))
@@ -195,6 +275,73 @@ def test_the_node_is_found_by_role_or_by_name(kube: Kube) -> None:
         survey(kube, "demo", topology(), replace(WISH, target="node"))
     with pytest.raises(Refused, match="no longer on 'node-2'"):
         survey(kube, "demo", topology(), replace(WISH, node="node-2"))
+
+
+def router(kube: Kube, name: str, node: str) -> None:
+    """A Router of the cluster, ready on a node."""
+    labels = {"mysql.oracle.com/cluster": "demo", "component": "mysqlrouter"}
+    spec = {"containers": [{"name": "router", "image": "localhost/host:1"}], "nodeName": node}
+    kube.create("pods", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec})
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    kube.patch("pods", name, {"status": status}, subresource="status")
+
+
+def test_a_router_is_looked_for_on_a_node_without_the_primary(kube: Kube) -> None:
+    wish = replace(WISH, target="router", unmanaged=True)
+    with pytest.raises(Refused, match="no Router of demo is ready"):
+        survey(kube, "demo", topology(), wish)
+    router(kube, "demo-router-a", "node-1")
+    alone = survey(kube, "demo", topology(), wish)
+    assert (alone.router, alone.node, alone.is_primary) == ("demo-router-a", "node-1", True), "there is no other"
+    router(kube, "demo-router-b", "node-2")
+    apart = survey(kube, "demo", topology(), wish)
+    assert (apart.router, apart.node, apart.is_primary) == ("demo-router-b", "node-2", False)
+    assert apart.member.pod == "demo-0" and apart.routers_ready == 2
+    kube.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-3"}})
+    router(kube, "demo-router-c", "node-3")
+    empty = survey(kube, "demo", topology(), wish)
+    assert empty.node == "node-3" and empty.here == [], "no member at all goes with it"
+    assert refusals(facts(), DrainNode(empty, wish)) == []
+    again = survey(kube, "demo", topology(), replace(wish, node="node-2"))
+    assert again.router == "demo-router-b", "where it was found before"
+
+
+def test_a_pod_s_volume_that_no_other_node_reaches_is_found(kube: Kube) -> None:
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    kube.patch("nodes", "node-2", {"status": ready}, subresource="status")
+    labels = {"app": "db"}
+    owner = kube.get("pods", "demo-0")["metadata"]["ownerReferences"]
+    for name, volume in (("local", "pv-local"), ("anywhere", "pv-anywhere")):
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": volume}
+        meta = {"name": name}
+        kube.create(
+            "persistentvolumeclaims",
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": claim},
+        )
+        terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]}]
+        spec: dict[str, Any] = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}
+        if name == "local":
+            spec |= {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}
+        kube.create(
+            "persistentvolumes",
+            {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": spec},
+        )
+        volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": name}}]
+        container = {"name": "mysql", "image": "localhost/host:1"}
+        kube.create(
+            "pods",
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"with-{name}", "labels": labels, "ownerReferences": owner},
+                "spec": {"containers": [container], "nodeName": "node-1", "volumes": volumes},
+            },
+        )
+    seen = survey(kube, "demo", topology(), WISH)
+    uids = {one.pod: one.uid for one in seen.going}
+    assert seen.open_nodes == ["node-2"]
+    assert dict(seen.pinned) == {uids["with-local"]: ["local"]}
+    assert seen.takers[uids["with-local"]] == [] and seen.takers[uids["with-anywhere"]] == ["node-2"]
 
 
 def test_an_interrupted_drain_asks_no_more_and_gives_the_node_back(kube: Kube) -> None:

@@ -35,6 +35,8 @@ WHO = {
     "drill/book.py": [RUNBOOKS, REAP],
     "drill/drain.py": [DRAINS],
     "drill/drain_preflight.py": [DRAINS],
+    "drill/drain_spread.py": [DRAINS],
+    "drill/drain_survey.py": [DRAINS],
     "drill/faults.py": [RUNBOOKS],
     "drill/freeze.py": [RUNBOOKS, REAP],
     "drill/guards.py": [RUNBOOKS],

@@ -234,5 +234,9 @@ def summary(workflow: Object, *, leave_out: Sequence[str] = ()) -> list[Text]:
         # Where it is in the bucket: nobody can open that as a file.
         outputs["report (S3 key)"] = outputs.pop("report")
     longest = max(map(len, outputs), default=0)
-    ordered = sorted(outputs.items(), key=lambda item: (item[0] != "verdict", item[0]))
-    return [Text.assemble((f"{name:<{longest}}  ", "dim"), (value, STYLES.get(value, ""))) for name, value in ordered]
+    ordered = sorted(outputs.items(), key=lambda item: ("\n" in item[1], item[0] != "verdict", item[0]))
+    # What has lines of its own, such as a plan, is last, and begins at the left, for it is as wide as a terminal.
+    return [
+        Text.assemble((f"{name:<{longest}}" + ("\n" if "\n" in value else "  "), "dim"), (value, STYLES.get(value, "")))
+        for name, value in ordered
+    ]
