@@ -17,6 +17,7 @@ from hera.workflows import WorkflowTemplate
 import workflows
 from steps.backup.retention import Rules
 from steps.cli import template_options
+from steps.game_day.options import NAMES_ONLY
 from steps.parameters import OBJECT_NAME, Parameter, Text
 
 INTERNAL_LABEL = "tiphys.dev/internal"
@@ -31,6 +32,12 @@ WITHHELD: dict[str, frozenset[str]] = {
     # Any server option at all: files that mysqld writes anywhere, logins without a password. And who may break a
     # cluster without being asked is not for those to say who may ask for it to be broken; nor whether it has backups.
     "deploy-cluster": frozenset({"mycnf", "environment", "drills", "backups"}),
+    # To stop a whole cluster, and to be stopped later than others, is for people.
+    "failover-drill": frozenset(
+        {"allow-outage", "abort-no-quorum-seconds", "abort-no-primary-seconds", "abort-write-downtime-seconds"}
+    ),
+    # As of a single drill; and what an entry of its list may say besides a fault's name is narrowed below.
+    "game-day": frozenset({"allow-outage"}),
     # Drops a schema, whatever is in it.
     "load-sample-data": frozenset({"replace"}),
     # Which node, and what may be lost on it, is for people: a caller has the node of a member drained, with no loss.
@@ -45,6 +52,8 @@ WITHHELD: dict[str, frozenset[str]] = {
 """Parameters that no webhook may set, by template: they keep their defaults there. A person may set them."""
 
 NARROWED: dict[str, dict[str, Text]] = {
+    # An entry's parameters could set what the drills themselves withhold: a node, what is lost on it, an outage.
+    "game-day": {"drills": NAMES_ONLY},
     # A dump's SQL runs as root, and s3://BUCKET/ may be anybody's bucket: whoever holds the token would be root.
     "restore": {"backup": Text("a backup's own name", OBJECT_NAME.alphabet, 63, OBJECT_NAME.first, OBJECT_NAME.last)},
 }

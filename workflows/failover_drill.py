@@ -14,7 +14,8 @@ time, and looks for every acknowledged one on every member afterwards. The repor
 by phase, whether a write was lost, and what to change to recover faster.
 
 Only for clusters labelled `tiphys.dev/drills: allowed`; a cluster labelled `tiphys.dev/environment: production` waits
-for an approval first. `dry-run` checks everything and changes nothing. The verdict is PASS, FAIL, INVALID or ABORTED.
+for an approval first. A fault that stops the whole cluster needs `allow-outage`, which no webhook can give. `dry-run`
+checks everything and changes nothing. The verdict is PASS, FAIL, INVALID or ABORTED.
 """
 
 
@@ -27,4 +28,6 @@ def build() -> WorkflowTemplate:
         title="Failover drill",
         description=DESCRIPTION,
         question="May this drill hit it?",
+        # It tells the age of the newest backup before an outage, where there is a bucket.
+        preflight_options={"s3": True, "s3_needed": False},
     )

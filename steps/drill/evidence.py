@@ -34,6 +34,8 @@ class Target:
         grace_seconds: the pod's termination grace period.
         process: the server's process, where the fault has to know it again.
         primary: `server_uuid` of the primary, where that is another member; empty where the target is it.
+        also: the other members that are hit at the same time.
+        outage: whether no quorum is left, so that the old primary may well be the new one.
         router: pod of the Router that is hit, before; None where none is.
     """
 
@@ -46,6 +48,13 @@ class Target:
     process: Process | None = None
     router: PodSample | None = None
     primary: str = ""
+    also: tuple[Target, ...] = ()
+    outage: bool = False
+
+    @property
+    def hit(self) -> tuple[Target, ...]:
+        """Every member that is hit."""
+        return (self, *self.also)
 
     @property
     def leader(self) -> str:
@@ -121,10 +130,37 @@ def left_group(target: Target, evidence: Evidence) -> float | None:
     return None
 
 
+def quorum_lost(target: Target, evidence: Evidence) -> Proof | None:
+    """Prove that the group could not decide anything: whoever is left of it says so, or nobody is left.
+
+    A view that nobody else shares any more is not enough: the members that are left first have to notice.
+    """
+    dead = {one.pod for one in target.hit}
+    for seen in evidence.observed:
+        topology = seen.topology
+        if seen.at <= evidence.injected_at or topology.members:
+            continue
+        inside = {pod: view for pod, view in topology.views.items() if view.group}
+        if dead & inside.keys() or any(view.has_quorum for view in inside.values()):
+            continue
+        if len(inside) == topology.expected - len(dead):
+            told = f"{', '.join(sorted(inside))} saw no quorum" if inside else "no server was in a group"
+            return Proof(seen.at, seen.at, f"{told} {seen.at - evidence.injected_at:+.1f} s from the fault")
+    return None
+
+
 def new_primary(target: Target, evidence: Evidence) -> Observed | None:
-    """Return the first moment at which the majority had another primary than the target."""
+    """Return the first moment at which the majority had another primary; after an outage, at which it had any again."""
+    since = evidence.injected_at
+    if target.outage:
+        lost = quorum_lost(target, evidence)
+        if lost is None:
+            return None
+        since = lost.at
     for seen in evidence.observed:
         primary = seen.topology.primary
+        if target.outage and seen.at > since and primary is not None:
+            return seen
         if seen.at > evidence.injected_at and primary is not None and primary.id != target.leader:
             return seen
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,8 @@ class Fault:
         name: the value of parameter `fault`.
         event: what it is, in the past tense, for people ("the primary was killed").
         removes_member: whether a member is lost until it is back, which quorum must survive.
+        outage: whether it leaves no quorum, so that the cluster stands still until it is repaired; needs a person's
+            leave, and the limits on quorum and primary do not stop it.
         lasts: whether it goes on until `stop` ends it, after `hold-seconds`.
     """
 
@@ -44,6 +47,7 @@ class Fault:
     event = ""
     removes_member = True
     lasts = False
+    outage = False
 
     def guard(self, topology: Topology) -> list[str]:
         """Return why this fault must not be injected now, beyond what holds for every fault."""
@@ -64,6 +68,14 @@ class Fault:
     def aim(self, topology: Topology) -> Member | None:
         """Return the member that is hit; None where there is no primary."""
         return topology.primary
+
+    def others(self, topology: Topology) -> Sequence[Member]:
+        """Return the members that are hit at the same time."""
+        return ()
+
+    def removed(self, topology: Topology) -> int:
+        """Return how many members are lost until they are back."""
+        return 1 if self.removes_member else 0
 
     def lasting_seconds(self, target: Target) -> float:
         """Return how long the injection itself may take, which the wait for recovery does not count."""

@@ -6,7 +6,6 @@ from what was written down before.
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from steps.drill.evidence import (
@@ -21,8 +20,10 @@ from steps.drill.evidence import (
 )
 from steps.drill.fault import Fault, Scene
 from steps.drill.freeze import Freeze
+from steps.drill.outage_faults import FullOutage, QuorumLoss
+from steps.drill.partition import Partition
 from steps.drill.router_kill import RouterKill
-from steps.errors import StepError
+from steps.drill.server_signal import KILL, signal_server
 from steps.mysql.connection import SERVER_PORT, query, session
 from steps.mysql.topology import Topology
 
@@ -99,12 +100,8 @@ class Crash(Fault):
         return f"kill -9 of mysqld in container mysql of {target.pod} (SIGABRT where it is process 1)"
 
     def inject(self, scene: Scene, target: Target) -> None:
-        """Kill the server's process from within its container.
-
-        The kernel does not let a container's process 1 be killed by SIGKILL from inside; SIGABRT, for which mysqld
-        has a handler, ends it as a crash does.
-        """
-        _signal_server(scene, target, 'if [ "$pid" = 1 ]; then kill -6 1; else kill -9 "$pid"; fi')
+        """Kill the server's process from within its container."""
+        signal_server(scene, target, KILL)
 
     def proof(self, target: Target, evidence: Evidence) -> Proof | None:
         """Prove it by another process, and by the member having left the group."""
@@ -127,21 +124,11 @@ class RestartContainer(Fault):
 
     def inject(self, scene: Scene, target: Target) -> None:
         """Tell the server to end; it waits for SIGTERM, and so gets it as process 1 of a container too."""
-        _signal_server(scene, target, 'kill -15 "$pid"')
+        signal_server(scene, target, 'kill -15 "$pid"')
 
     def proof(self, target: Target, evidence: Evidence) -> Proof | None:
         """Prove it by another process, and by the member having left the group."""
         return _both(target, evidence, other_process(target, evidence))
-
-
-def _signal_server(scene: Scene, target: Target, script: str) -> None:
-    """Run a line of shell in the primary's container, with the number of mysqld's process in `$pid`."""
-    with session(target.before.address, SERVER_PORT, scene.credentials, what=target.pod) as primary:
-        pid_file = str(query(primary, "SELECT @@pid_file")[0][0])
-    command = ["sh", "-c", f"pid=$(cat {shlex.quote(pid_file)}) && {script}"]
-    done = scene.kube.execute(target.pod, "mysql", command, timeout=10.0)
-    if done.exit_code:
-        raise StepError(f"The kill in {target.pod} failed with exit code {done.exit_code}: {done.stderr[:300]}")
 
 
 def _both(target: Target, evidence: Evidence, changed: Proof | None) -> Proof | None:
@@ -155,6 +142,27 @@ def _both(target: Target, evidence: Evidence, changed: Proof | None) -> Proof | 
 
 
 FAULTS: dict[str, Fault] = {
-    fault.name: fault for fault in (Switchover(), DeletePod(), Crash(), RestartContainer(), Freeze(), RouterKill())
+    fault.name: fault
+    for fault in (
+        Switchover(),
+        DeletePod(),
+        Crash(),
+        RestartContainer(),
+        Freeze(),
+        Partition(),
+        RouterKill(),
+        QuorumLoss(),
+        FullOutage(),
+    )
 }
 """Every fault by its name."""
+
+
+def fault_of(name: str, *, survivor: str = "primary") -> Fault:
+    """Return a fault as it was asked for.
+
+    Args:
+        name: of the fault.
+        survivor: who is kept where quorum is lost.
+    """
+    return QuorumLoss(survivor) if name == QuorumLoss.name else FAULTS[name]

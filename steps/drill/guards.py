@@ -30,6 +30,7 @@ class Facts:
         routers_ready: Router pods that are Ready.
         routers_wanted: Router pods that the cluster asks for.
         intent: of a drill noted on the cluster, or None.
+        allow_outage: whether a person has allowed a fault that stops the cluster.
     """
 
     cluster: str
@@ -40,6 +41,7 @@ class Facts:
     routers_ready: int
     routers_wanted: int
     intent: Intent | None = None
+    allow_outage: bool = False
 
     @property
     def production(self) -> bool:
@@ -83,7 +85,13 @@ def refusals(facts: Facts, fault: Fault) -> list[str]:
     else:
         found += fault.guard(topology)
     majority = topology.expected // 2 + 1
-    if fault.removes_member and topology.expected - 1 < majority:
+    if fault.outage:
+        if not facts.allow_outage:
+            found.append(
+                f"fault {fault.name} stops the whole cluster: no quorum is left, and nobody can write until the "
+                "operator has repaired the group. If that is wanted, a person gives allow-outage=true"
+            )
+    elif fault.removes_member and topology.expected - 1 < majority:
         found.append(
             f"without one of its {topology.expected} servers the group has no quorum ({majority} needed): "
             "scale the cluster to 3 servers or more"
@@ -106,12 +114,13 @@ def told_plan(facts: Facts, fault: Fault, what: str, *, dry_run: bool) -> str:
     """
     topology = facts.topology
     expected, switch = topology.expected, "not set" if facts.drills is None else "on"
-    left = expected - 1 if fault.removes_member else expected
+    left = expected - fault.removed(topology)
+    outage = ": an outage, which allow-outage allows" if fault.outage else ""
     checked = [
         f"the cluster is labelled {ALLOWED_LABEL}=allowed",
         f"the kill switch (ConfigMap {SETTINGS}, drills) is {switch}",
         f"the group is whole ({topology.summary()})",
-        f"the fault leaves {left} of {expected} servers, {expected // 2 + 1} are a quorum",
+        f"the fault leaves {left} of {expected} servers, {expected // 2 + 1} are a quorum{outage}",
         f"{facts.routers_ready} of {facts.routers_wanted} routers are ready",
         "no other drill is noted on the cluster",
     ]
@@ -133,8 +142,14 @@ def drills_setting(kube: Kube) -> str | None:
     return None if value is None else str(value)
 
 
-def look(kube: Kube, cluster: str, workflow: str) -> tuple[Facts, Scene]:
+def look(kube: Kube, cluster: str, workflow: str, *, allow_outage: bool = False) -> tuple[Facts, Scene]:
     """Look at everything the guards need.
+
+    Args:
+        kube: client.
+        cluster: name.
+        workflow: of the drill that asks.
+        allow_outage: whether a person has allowed a fault that stops the cluster.
 
     Raises:
         BadParameters: there is no such cluster.
@@ -150,6 +165,7 @@ def look(kube: Kube, cluster: str, workflow: str) -> tuple[Facts, Scene]:
         routers_ready=sum(is_ready(pod) for pod in kube.routers(cluster)),
         routers_wanted=int((found["spec"].get("router") or {}).get("instances", 0)),
         intent=read(found),
+        allow_outage=allow_outage,
     )
     return facts, Scene(kube, cluster, credentials, workflow)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from steps.declare import artifact, outputs_folder, parameter, step, target_options
 from steps.drill import options
-from steps.drill.faults import FAULTS
+from steps.drill.faults import fault_of
 from steps.drill.parameters import DrillParameters
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class Measured:
 @options.writers
 @options.readers
 @options.hold
+@options.survivor
+@options.allow_outage
+@options.abort_no_quorum
+@options.abort_no_primary
+@options.abort_write_downtime
 def drill_measure(
     namespace: str,
     cluster: str,
@@ -55,6 +60,11 @@ def drill_measure(
     writers: int,
     readers: int,
     hold_seconds: float,
+    survivor: str,
+    allow_outage: bool,
+    abort_no_quorum_seconds: float,
+    abort_no_primary_seconds: float,
+    abort_write_downtime_seconds: float,
 ) -> Measured:
     """Inject the fault and measure what clients feel.
 
@@ -75,13 +85,18 @@ def drill_measure(
         writers,
         readers,
         hold_seconds,
+        survivor,
+        allow_outage,
+        abort_no_quorum_seconds,
+        abort_no_primary_seconds,
+        abort_write_downtime_seconds,
     )
     stop_reason = told_to_stop()
-    facts, scene = look(connect(namespace), cluster, workflow)
+    facts, scene = look(connect(namespace), cluster, workflow, allow_outage=allow_outage)
     drill = Drill(
         facts,
         scene,
-        FAULTS[fault],
+        fault_of(fault, survivor=survivor),
         parameters,
         stop_reason=stop_reason,
         by_hand=not os.environ.get("TIPHYS_WORKFLOW"),

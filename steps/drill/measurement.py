@@ -168,10 +168,6 @@ def from_json(values: dict[str, Any]) -> Measurement:
         View(view["own_id"], tuple(Member(**member) for member in view["members"]), view["writable"])
         for view in values.pop("views")
     ]
-    target = dict(values.pop("target"))
-    target["before"] = PodSample(*target["before"])
-    target["router"] = PodSample(*target["router"]) if target.get("router") else None
-    target["process"] = Process(**target["process"]) if target.get("process") else None
     proof = values.pop("proof")
     clients = [
         ClientRecord(
@@ -188,7 +184,7 @@ def from_json(values: dict[str, Any]) -> Measurement:
     return Measurement(
         **{
             **values,
-            "target": Target(**target),
+            "target": _target(values["target"]),
             "proof": Proof(**proof) if proof else None,
             "clients": clients,
             "members": members,
@@ -196,6 +192,17 @@ def from_json(values: dict[str, Any]) -> Measurement:
             "stalls": [Stall(**stall) for stall in values["stalls"]],
         }
     )
+
+
+def _target(values: dict[str, Any]) -> Target:
+    before, router, process = PodSample(*values["before"]), values.get("router"), values.get("process")
+    made = {
+        "before": before,
+        "router": PodSample(*router) if router else None,
+        "process": Process(**process) if process else None,
+        "also": tuple(_target(one) for one in values.get("also") or ()),
+    }
+    return Target(**{**values, **made})
 
 
 def save(measurement: Measurement, path: Path) -> None:

@@ -16,7 +16,21 @@ fault = option(
     required=True,
     type=click.Choice(list(FAULTS)),
     help="What happens to the primary: a planned switchover, its pod deleted in good order, mysqld killed, its "
-    "container restarted in good order, mysqld frozen for hold-seconds; or a Router killed instead.",
+    "container restarted in good order, mysqld frozen or its pod cut off from the network for hold-seconds; or a "
+    "Router killed instead. With allow-outage also: a majority of the servers killed at once, or all of them.",
+)
+allow_outage = option(
+    "--allow-outage",
+    type=click.BOOL,
+    default=False,
+    help="Allow a fault that stops the whole cluster until the operator has repaired it: quorum-loss, full-outage.",
+)
+survivor = option(
+    "--survivor",
+    type=click.Choice(["primary", "secondary"]),
+    default="primary",
+    help="Who is kept by quorum-loss: the primary, which has every acknowledged write, or a secondary, which may lack "
+    "the latest ones.",
 )
 max_write_downtime = option(
     "--max-write-downtime-seconds",
@@ -48,11 +62,30 @@ timeout = option(
     default=180,
     help="How long to wait for the group to be whole again before giving up.",
 )
+abort_no_quorum = option(
+    "--abort-no-quorum-seconds",
+    type=click.FloatRange(1, 3600),
+    default=30,
+    help="Stop the drill once the group has had no quorum for so long; not where the fault is an outage.",
+)
+abort_no_primary = option(
+    "--abort-no-primary-seconds",
+    type=click.FloatRange(1, 3600),
+    default=90,
+    help="Stop the drill once the group has had no primary for so long; not where the fault is an outage.",
+)
+abort_write_downtime = option(
+    "--abort-write-downtime-seconds",
+    type=click.FloatRange(0, 3600),
+    default=0,
+    help="Stop the drill once no write was acknowledged for so long. 0 takes four times max-write-downtime-seconds and "
+    "at least 120 s, and does not stop an outage. The budget itself only decides between PASS and FAIL.",
+)
 hold = option(
     "--hold-seconds",
     type=click.FloatRange(1, 120),
     default=30,
-    help="How long a fault that lasts goes on (freeze); the others are over at once.",
+    help="How long a fault that lasts goes on (freeze, partition); the others are over at once.",
 )
 write_interval = option(
     "--write-interval-ms",

@@ -100,7 +100,9 @@ def tiles(result: Result) -> list[Tile]:
     made.append(
         Tile("Writes in doubt", str(result.in_doubt), note if result.in_doubt else "every client knows its fate")
     )
-    made.append(Tile("New primary", result.new_primary or "none", f"before: {m.target.pod}"))
+    made.append(
+        Tile("New primary", result.new_primary or "none", f"before: {result.pods.get(m.target.leader, m.target.pod)}")
+    )
     whole = next(moment for moment in result.timeline.moments if moment.key == "whole")
     if whole.at is not None:
         note = f"until {m.expected} of {m.expected} members were ONLINE"

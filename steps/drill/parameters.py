@@ -18,6 +18,8 @@ class DrillParameters:
     writers: int = 4
     readers: int = 2
     hold_seconds: float = 30.0
+    survivor: str = "primary"
+    allow_outage: bool = False
     abort_no_quorum_seconds: float = 30.0
     abort_no_primary_seconds: float = 90.0
     abort_write_downtime_seconds: float = 0.0

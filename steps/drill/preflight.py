@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from steps.declare import parameter, step, target_options
 from steps.drill import options
-from steps.drill.faults import FAULTS
+from steps.drill.faults import fault_of
 from steps.log import log
 
 
@@ -24,18 +24,29 @@ class Preflight:
 @target_options
 @options.workflow
 @options.fault
+@options.survivor
+@options.allow_outage
 @options.dry_run
-def drill_preflight(namespace: str, cluster: str, workflow: str, fault: str, dry_run: bool) -> Preflight:
+def drill_preflight(
+    namespace: str, cluster: str, workflow: str, fault: str, survivor: str, allow_outage: bool, dry_run: bool
+) -> Preflight:
     """Check that a drill is allowed and safe, and say what it would do. The dry run ends here."""
     from steps.drill.guards import look, require_safe, told_plan
     from steps.drill.target import choose, require_possible
     from steps.kube.client import connect
+    from steps.mysql.protection import judge_protection, protection_of, read_backups
 
-    facts, scene = look(connect(namespace), cluster, workflow)
-    chosen = FAULTS[fault]
+    kube = connect(namespace)
+    facts, scene = look(kube, cluster, workflow, allow_outage=allow_outage)
+    chosen = fault_of(fault, survivor=survivor)
     require_safe(facts, chosen)
     target = choose(scene, chosen, facts.topology)
     require_possible(scene, chosen, target)
     plan = told_plan(facts, chosen, chosen.describe(target), dry_run=dry_run)
+    if chosen.outage:
+        kept = kube.cluster(cluster)
+        backups = judge_protection(protection_of(kept, read_backups([kept])))
+        told = "; ".join(f"{one.check}: {one.seen}" for one in backups)
+        plan = f"{plan} Before it, {told or 'no backups are asked for (label tiphys.dev/backups)'}."
     log("plan", group=facts.topology.summary(), routers=facts.routers_ready, plan=plan, dry_run=dry_run)
     return Preflight(not dry_run, facts.production and not dry_run, target.pod, plan)

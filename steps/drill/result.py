@@ -147,7 +147,7 @@ def to_json(result: Result) -> dict[str, Any]:
     (the ledger on each member); ``evictions`` (of a drain: each pod and its times) and ``placement`` (after it: members
     that shared a node); ``lost`` (client, sequence, missing_on); ``slow_writes`` (start and end after fault, seconds,
     median_ms, normal_ms, open, meanwhile); ``advice``; ``parameters``, ``settings``, ``versions``; ``measuring``
-    (jitter, stalls, holes).
+    (jitter, stalls, holes, how the fault was seen to end).
     """
     m, v = result.measurement, result.verification
     fault_at = m.injected_at or 0.0
@@ -221,5 +221,8 @@ def to_json(result: Result) -> dict[str, Any]:
             "latest_heartbeat_seconds": round(m.latest_beat, 4),
             "stalls": [{"start": after(stall.start), "end": after(stall.end)} for stall in m.stalls],
             "holes": m.holes,
+            "fault_ended": m.fault_ended,
+            "still_acting": m.still_acting,
+            "undone": m.undone,
         },
     }

@@ -82,7 +82,7 @@ class Drill:
         self._clock = Clock()
         self._onlooker = Onlooker(facts.cluster, facts.topology.expected)
         self._live = _Live([])
-        self._limits = Limits.of(parameters)
+        self._limits = Limits.of(parameters, outage=fault.outage)
 
     def measure(self) -> Measurement:
         """Run the drill and return what was measured.

@@ -54,6 +54,11 @@ def choose(scene: Scene, fault: Fault, topology: Topology) -> Target:
         pod=member.pod,
         server=member.id,
         before=pod_sample(0.0, pod),
+        also=tuple(
+            Target(other.pod, other.id, pod_sample(0.0, scene.kube.get("pods", other.pod)))
+            for other in fault.others(topology)
+        ),
+        outage=fault.outage,
         heir=fault.heir(scene, topology),
         grace_seconds=int(pod["spec"].get("terminationGracePeriodSeconds", 30)),
         process=fault.process(scene, topology),
@@ -67,7 +72,8 @@ def shortly_before(target: Target, sampler: GroupSampler) -> Target:
     before = sampler.pods.current[target.pod]
     started = [s.server_started for s in sampler.samples if s.pod == target.pod and s.server_started]
     router = target.router and sampler.pods.routers.get(target.router.pod)
-    return replace(target, before=before, server_started=started[-1] if started else None, router=router)
+    also = tuple(shortly_before(one, sampler) for one in target.also)
+    return replace(target, before=before, server_started=started[-1] if started else None, router=router, also=also)
 
 
 def require_possible(scene: Scene, fault: Fault, target: Target) -> None:
@@ -81,6 +87,8 @@ def memory(target: Target) -> dict[str, Any]:
     kept: dict[str, Any] = {"primary": target.pod, "server": target.server}
     if target.router is not None:
         kept["router"] = target.router.pod
+    if target.also:
+        kept["also"] = [one.pod for one in target.also]
     if target.process is not None:
         kept |= {"uid": target.before.uid, "container": target.before.container, "process": asdict(target.process)}
     return kept

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from steps.drill.attempts import Attempt, Outcome
-from steps.drill.evidence import Evidence, Proof, Target, new_primary, router_back
+from steps.drill.evidence import Evidence, Proof, Target, new_primary, quorum_lost, router_back
 from steps.drill.samples import Observed
 
 UNSEEN_SECONDS = 1.0
@@ -27,8 +27,8 @@ class Moment:
     """Something that happened in a failover.
 
     Attributes:
-        key: one of injected, landed, unreachable, left, elected, routed, first-write, released (only of a fault that
-            lasts), router-back (only where a Router was hit), whole.
+        key: one of injected, landed, no-quorum (only of an outage), unreachable, left, elected, routed, first-write,
+            released (only of a fault that lasts), router-back (only where a Router was hit), whole.
         title: for people.
         at: when, on the drill's clock; None where it was not seen.
         note: more about it.
@@ -96,6 +96,7 @@ class Timeline:
 
 PHASE_TITLES = {
     "landed": "Until the fault takes effect",
+    "no-quorum": "Until the group knows that it has no quorum",
     "unreachable": "Until the others notice",
     "left": "Until the group lets the member go",
     "elected": "Until a new primary is elected",
@@ -128,15 +129,21 @@ def timeline(
     """
     injected = evidence.injected_at
     after = [seen for seen in evidence.observed if seen.at > injected and seen.topology.members]
-    unreachable = _first(after, target.server, {"UNREACHABLE"})
-    left = _first(after, target.server, {"ABSENT", "OFFLINE", "ERROR"})
+    unreachable, left = None, None
+    if not target.outage:  # nobody is there who could see it, or let the member go
+        unreachable = _first(after, target.server, {"UNREACHABLE"})
+        left = _first(after, target.server, {"ABSENT", "OFFLINE", "ERROR"})
     elected_seen = new_primary(target, evidence)
     elected = elected_seen.at if elected_seen else None
     heir = elected_seen.topology.primary if elected_seen else None
-    routed, first_write = _clients(attempts, injected, target, heir.id if heir else "")
-    # Clients may prove sooner than the samples that an election is over.
-    proven = [moment for moment in (elected, routed, first_write) if moment is not None]
+    lost = quorum_lost(target, evidence) if target.outage else None
+    routed, first_write = _clients(attempts, lost.at if lost else injected, target, heir.id if heir else "")
+    # Clients may prove sooner than the samples that an election is over. After an outage only a write does: the Router
+    # may lead to an old primary that cannot decide anything yet.
+    proven = [moment for moment in (elected, None if target.outage else routed, first_write) if moment is not None]
     elected = min(proven) if elected is not None else None
+    if target.outage and routed is not None and (elected is None or routed < elected):
+        routed = None
     routed = min(moment for moment in (routed, first_write) if moment is not None) if routed or first_write else None
     whole_note = "every member is ONLINE in the majority's view"
     whole = _whole_from(after, elected if elected is not None else left)
@@ -148,12 +155,14 @@ def timeline(
     landed = min(causes) if proof else None
     gone_title = "Expelled from the group" if unreachable is not None else "Left the group"
     name = (heir.pod or heir.id) if heir else ""
+    hit = target.router.pod if target.router else ", ".join(one.pod for one in target.hit)
     moments = (
-        Moment("injected", "Fault injected", injected, target.router.pod if target.router else target.pod),
+        Moment("injected", "Fault injected", injected, hit),
         Moment("landed", "Fault landed", landed, proof.text if proof else "no proof was found"),
+        *([Moment("no-quorum", "Quorum lost", lost.at if lost else None, lost.text if lost else "")] * target.outage),
         Moment("unreachable", "Seen as unreachable", unreachable, "the majority calls the member UNREACHABLE"),
         Moment("left", gone_title, left, "the member is no longer in the majority's view"),
-        Moment("elected", "New primary elected", elected, name),
+        Moment("elected", "A primary again" if target.outage else "New primary elected", elected, name),
         Moment("routed", "Router leads to it", routed, "a client's new connection reached the new primary"),
         Moment("first-write", "First write acknowledged", first_write, "by the new primary"),
         *([Moment("router-back", "Router ready again", back.at if back else None)] if target.router else []),
@@ -200,11 +209,13 @@ def _whole_from(observed: Sequence[Observed], since: float | None) -> float | No
 def _clients(
     attempts: Iterable[Sequence[Attempt]], injected: float, target: Target, heir: str
 ) -> tuple[float | None, float | None]:
-    """Return when a new connection first reached another server than the target, and the first write it took."""
+    """Return when a new connection first reached the new primary, and the first write it took; see `new_primary`."""
     routed, written = [], []
     for client in attempts:
         for attempt in client:
-            if attempt.end is None or attempt.end <= injected or not attempt.server or attempt.server == target.leader:
+            if attempt.end is None or attempt.end <= injected or not attempt.server:
+                continue
+            if attempt.server == target.leader and not target.outage:
                 continue
             if heir and attempt.server != heir:
                 continue

@@ -17,8 +17,8 @@ from steps.drill.reap import reap
 from steps.kube.client import CLUSTER_WIDE, RESOURCES, Kube
 
 STEPS = Path(__file__).parents[2] / "steps"
-RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES, DRAINS = (
-    f"tiphys-{name}" for name in ("runbooks", "backups", "verifications", "reap", "schedules", "drains")
+RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES, DRAINS, GAME_DAYS = (
+    f"tiphys-{name}" for name in ("runbooks", "backups", "verifications", "reap", "schedules", "drains", "game-days")
 )
 WHO = {
     "backup/backup.py": [BACKUPS],
@@ -47,19 +47,27 @@ WHO = {
     "drill/router_kill.py": [RUNBOOKS],
     "drill/run.py": [RUNBOOKS],
     "drill/sampler.py": [RUNBOOKS],
+    "drill/server_signal.py": [RUNBOOKS],
     "drill/target.py": [RUNBOOKS],
     "drill/undo.py": [RUNBOOKS, REAP],
     "drill/verification.py": [RUNBOOKS],
+    "game_day/children.py": [GAME_DAYS],
+    "game_day/ending.py": [GAME_DAYS, REAP],
+    "game_day/preflight.py": [GAME_DAYS],
+    "game_day/run.py": [GAME_DAYS],
+    "game_day/steady.py": [GAME_DAYS],
+    "game_day/stop.py": [GAME_DAYS],
     "mysql/check_cluster.py": [RUNBOOKS],
-    "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP],
+    "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS],
     "mysql/deploy_cluster.py": [RUNBOOKS],
-    "mysql/inspection.py": [RUNBOOKS],
+    "mysql/inspection.py": [RUNBOOKS, GAME_DAYS],
     "mysql/load_sample_data.py": [RUNBOOKS],
     "mysql/restart.py": [RUNBOOKS],
     "mysql/rolling_restart.py": [RUNBOOKS],
     "mysql/scale_cluster.py": [RUNBOOKS],
-    "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP],
-    "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS],
+    "mysql/switch_primary.py": [RUNBOOKS],
+    "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS],
+    "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS, GAME_DAYS],
 }
 """Who runs what a module asks of Kubernetes."""
 
@@ -73,7 +81,7 @@ VARIABLES = {
 
 NAMES = {
     "configmaps": {"SETTINGS": "tiphys-settings", "BOOK": "tiphys-drills"},
-    "workflowtemplates": {"template": "backup"},
+    "workflowtemplates": {"template": "backup", "name": "failover-drill"},
 }
 """Names that a Role allows alone, by what stands in the code."""
 
