@@ -17,9 +17,17 @@ from steps.kube.client import Kube, connect
 
 KUBECONFIG = "TIPHYS_E2E_KUBECONFIG"
 """Not the plain variable: whoever works with a cluster must not drain its nodes by running tests."""
+BOUND_SECONDS = 1800
 FIGURES: list[dict[str, object]] = []
 NODE = "TIPHYS_E2E_NODE"
 """The node to drain; a worker that takes pods where it is not set."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bound these by what a loaded cluster takes to start pods, rather than by what a unit test takes."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(BOUND_SECONDS))
 
 
 @pytest.fixture(scope="session")

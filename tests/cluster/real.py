@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -31,6 +32,13 @@ LIMIT_SECONDS = 240.0
 
 class CommandFailed(Exception):
     """kubectl did not do what it was asked for."""
+
+
+@functools.cache
+def base() -> tuple[Object, ...]:
+    """Return the objects of manifests/base, but for those of Argo."""
+    rendered = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, check=True)
+    return tuple(one for one in yaml.safe_load_all(rendered.stdout) if "argoproj.io" not in one["apiVersion"])
 
 
 @dataclass(frozen=True)
@@ -80,25 +88,22 @@ class Real:
 
     def install(self) -> None:
         """Apply what the pack's accounts and their rights are made of: manifests/base without what only Argo knows."""
-        rendered = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, check=True)
-        objects = [one for one in yaml.safe_load_all(rendered.stdout) if "argoproj.io" not in one["apiVersion"]]
-        self.apply(*(one for one in objects if one["kind"] == "Namespace"))
-        self.apply(*(one for one in objects if one["kind"] != "Namespace"))
+        self.apply(*(one for one in base() if one["kind"] == "Namespace"))
+        self.apply(*(one for one in base() if one["kind"] != "Namespace"))
 
     def uninstall(self) -> None:
-        rendered = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, check=True)
-        kept = [one for one in yaml.safe_load_all(rendered.stdout) if one["kind"].startswith(("ClusterRole", "Names"))]
+        kept = [one for one in base() if one["kind"].startswith(("ClusterRole", "Namespace"))]
         listed = {"apiVersion": "v1", "kind": "List", "items": kept}
         self.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=json.dumps(listed))
 
-    def running(self, namespace: str, app: str, count: int) -> list[Object]:
+    def running(self, namespace: str, app: str, count: int, seconds: float = LIMIT_SECONDS) -> list[Object]:
         """Wait until an application has so many pods, all ready, and return them."""
 
         def whole() -> list[Object]:
             pods = [pod for pod in self.pods(namespace, app) if not finished(pod)]
             return pods if len(pods) == count and all(map(ready, pods)) else []
 
-        found: list[Object] = eventually(f"{count} pods of {namespace}/{app} are ready", whole)
+        found: list[Object] = eventually(f"{count} pods of {namespace}/{app} are ready", whole, seconds)
         return found
 
     @contextmanager

@@ -32,6 +32,7 @@ from steps.kube.eviction import (
     pods_on,
     stayed,
 )
+from steps.kube.pods import why_not_ready
 from steps.mysql.connection import Credentials
 from steps.mysql.topology import Member, Topology
 
@@ -151,6 +152,57 @@ def told(found: Survey) -> list[tuple[str, int, int]]:
 
 def kind(pod: str) -> str:
     return pod.partition("-")[0]
+
+
+def test_where_a_pod_can_come_back_is_known_before_it_goes(
+    real: Real, drains: Kube, servers: str, home: str, nodes: list[str], run: str, space: str
+) -> None:
+    """A volume of one node holds its pod until that node is given back; the scheduler and the survey agree on it."""
+    hostname = real.get("nodes", home)["metadata"]["labels"]["kubernetes.io/hostname"]
+    here = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname]}]
+    asked = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": run}
+    size = {"storage": "1Mi"}
+    bound = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    real.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": run},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "capacity": size,
+                "local": {"path": "/tmp"},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data", "namespace": space},
+            "spec": {**asked, "resources": {"requests": size}},
+        },
+        workload("StatefulSet", "bound", space, pod_spec(run, volumes=bound)),
+        workload("StatefulSet", "free", space, pod_spec(run)),
+    )
+    try:
+        before = {name: real.running(space, name, 1)[0]["metadata"]["uid"] for name in ("bound", "free")}
+        with real.refuge(nodes[1:], run):
+            wish = Wish(run)
+            found = survey(drains, servers, group(servers), wish)
+            assert found.pinned == {before["bound"]: ["data"]}
+            assert found.takers[before["bound"]] == [] and sorted(found.takers[before["free"]]) == sorted(nodes[1:])
+            fault = DrainNode(narrowed(found, [space]), wish)
+            fault.inject(*aim(drains, servers))
+            (free,) = real.running(space, "free", 1)
+            assert free["spec"]["nodeName"] in nodes[1:]
+            (waits,) = eventually("the bound pod is made again", lambda: real.pods(space, "bound"))
+            assert waits["metadata"]["uid"] != before["bound"]
+            eventually("it finds no node", lambda: "has no node" in why_not_ready(real.pods(space, "bound")[0]))
+            fault.stop(*aim(drains, servers))
+            (back,) = real.running(space, "bound", 1)
+            assert back["spec"]["nodeName"] == home
+    finally:
+        real.kubectl("delete", "pv", run, "--wait=false")
 
 
 def test_a_pod_that_its_kubelet_runs_from_a_file_is_left_alone(real: Real, drains: Kube) -> None:
