@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hera.workflows import Parameter, Step, Steps, Suspend, WorkflowTemplate
+from hera.workflows import Container, Parameter, Step, Steps, Suspend, WorkflowTemplate
 from hera.workflows.models import Affinity, EnvVar, SuppliedValueFrom, ValueFrom
 
 from steps.declare import StepCommand
@@ -68,19 +68,9 @@ def drill_template(
         # The report's address in the bucket is a result, so the step must know where its artifacts go.
         late_report = container(drill_late_report, timeout="5m", s3=True)
         for each in (report, late_report):
-            assert isinstance(each.env, list)
-            each.env.append(EnvVar(name="TIPHYS_ARTIFACT_FOLDER", value=ARTIFACT_FOLDER))
+            told_folder(each)
         undo = container(drill_undo, timeout="5m")
-        approval = container(drill_approval, retry_when=None, timeout="1m")
-        form = Suspend(
-            name="approval-form",
-            inputs=[Parameter(name="approve", default="NO", enum=["YES", "NO"], description=question)],
-            outputs=[Parameter(name="approve", value_from=ValueFrom(supplied=SuppliedValueFrom()))],
-        )
-        with Steps(name="approval") as ask:
-            Step(name="form", template=form.name)
-            answer = Parameter(name="approve", value="{{steps.form.outputs.parameters.approve}}")
-            Step(name="answer", template=approval.name, arguments=[answer])
+        ask = approval_of(question)
         with Steps(name="drill", inputs=[Parameter(name=each) for each in found] or None) as drill:
             call(measure, measuring, values={each: f"{{{{inputs.parameters.{each}}}}}" for each in found})
             measured = f"{{{{steps.{measure.name}.outputs.artifacts.{artifact_name(MEASUREMENT)}}}}}"
@@ -98,3 +88,29 @@ def drill_template(
             given = [Parameter(name=each, value=f"{told}.{each}}}}}") for each in found]
             Step(name="drill", template=drill.name, arguments=given or None, when=f"{told}.go}}}} == true")
     return template
+
+
+def approval_of(question: str) -> Steps:
+    """Add the templates that ask a person to the WorkflowTemplate that is open; return the one to call.
+
+    Args:
+        question: what the form asks.
+    """
+    approval = container(drill_approval, retry_when=None, timeout="1m")
+    form = Suspend(
+        name="approval-form",
+        inputs=[Parameter(name="approve", default="NO", enum=["YES", "NO"], description=question)],
+        outputs=[Parameter(name="approve", value_from=ValueFrom(supplied=SuppliedValueFrom()))],
+    )
+    with Steps(name="approval") as ask:
+        Step(name="form", template=form.name)
+        answer = Parameter(name="approve", value="{{steps.form.outputs.parameters.approve}}")
+        Step(name="answer", template=approval.name, arguments=[answer])
+    return ask
+
+
+def told_folder(made: Container) -> Container:
+    """Tell a step where its run's artifacts are in the bucket."""
+    assert isinstance(made.env, list)
+    made.env.append(EnvVar(name="TIPHYS_ARTIFACT_FOLDER", value=ARTIFACT_FOLDER))
+    return made

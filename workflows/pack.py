@@ -206,6 +206,7 @@ def runbook(
     entrypoint: str | None = None,
     on_exit: str | None = None,
     mutex: str | None = "cluster-{{workflow.parameters.cluster}}",
+    limited: bool = True,
     service_account: str = "tiphys-runbooks",
     deadline_seconds: int | None = None,
 ) -> WorkflowTemplate:
@@ -219,6 +220,8 @@ def runbook(
         entrypoint: name of the template to start with; `name` where None.
         on_exit: name of the exit handler's template.
         mutex: runs that hold the same one wait for each other; None for none.
+        limited: whether it counts among the runs of which only so many go on at one time. What waits for other runs
+            must not: those that wait could hold every place.
         service_account: what the steps may do.
         deadline_seconds: after which the run is ended; None for never.
     """
@@ -232,5 +235,7 @@ def runbook(
         active_deadline_seconds=deadline_seconds,
         annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},
         labels={"app.kubernetes.io/part-of": "tiphys"},
-        synchronization=Synchronization(mutexes=[Mutex(name=mutex)] if mutex else None, semaphores=[limit]),
+        synchronization=Synchronization(
+            mutexes=[Mutex(name=mutex)] if mutex else None, semaphores=[limit] if limited else None
+        ),
     )

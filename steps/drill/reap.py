@@ -45,6 +45,7 @@ def reap(namespace: str) -> Reaped:
     from steps.backup.verify_scratch import is_scratch, orphans, remove
     from steps.drill import book, intent, partition, undo
     from steps.errors import StepError
+    from steps.game_day import ending
     from steps.kube import cordon
     from steps.kube.client import connect
 
@@ -55,12 +56,18 @@ def reap(namespace: str) -> Reaped:
     cordons = cordon.noted(kube)
     written = book.entries(kube)
     policies = [intent.Intent(run, partition.Partition.name, "", expires=until) for run, until in partition.noted(kube)]
-    phases = {str(w["metadata"]["name"]): phase_of(w) for w in kube.all("workflows")}
+    runs = kube.all("workflows")
+    phases = {str(w["metadata"]["name"]): phase_of(w) for w in runs}
     notes = [found for cluster in clusters if (found := intent.read(cluster)) is not None]
     notes += [entry.intent for entry in written] + [_of_node(note) for _, note in cordons] + policies
     wait_for_pods(kube, {note.workflow for note in notes if is_over(note, phases, datetime.now(UTC))})
     count = 0
     left: StepError | None = None
+    # A drill of a game day that is gone undoes itself when it is stopped.
+    for name in ending.orphans(runs):
+        log("reaping", run=name, what="drill of a game day that is gone")
+        ending.stop(kube, name)
+        count += 1
     # Nodes by their own notes, not by those of clusters: the last act of a drill that was terminated may have come
     # after it was undone, or its cluster may be gone.
     for node, note in cordons:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
 from steps.errors import Refused
 from steps.game_day.plan import Entry, child_name
 from steps.game_day.state import State
 from steps.kube.client import Kube, Object
-from steps.kube.errors import Conflict, NotFound, Unreachable
-from steps.kube.workflows import is_over, phase_of
+from steps.kube.errors import Conflict, NotFound
+from steps.kube.workflows import phase_of
 from steps.log import log
 from steps.mysql.definition import GAME_DAY_LABEL
 
@@ -21,7 +18,6 @@ OWNER_UID = "tiphys.dev/game-day-uid"
 """Annotation of a drill's Workflow: a later game day of the same name is another one."""
 
 TTL = {"secondsAfterSuccess": 7 * 86400, "secondsAfterFailure": 30 * 86400}
-PAUSE_SECONDS = 1.0
 
 
 def manifest(state: State, uid: str, number: int, entry: Entry) -> Object:
@@ -85,44 +81,6 @@ def start(kube: Kube, wanted: Object) -> Object:
     return found
 
 
-def of(kube: Kube, game_day: str) -> list[Object]:
-    """Return the runs of a game day's drills."""
-    return kube.all("workflows", f"{LABEL}={game_day}")
-
-
-def stop(kube: Kube, run: str) -> None:
-    """Ask a drill's run to stop: it ends its fault and undoes it. Can be asked again and again."""
-    try:
-        kube.patch("workflows", run, {"spec": {"shutdown": "Stop"}})
-        log("drill-told-to-stop", run=run)
-    except NotFound:
-        log("drill-gone", run=run)
-
-
-def stop_all(kube: Kube, game_day: str, limit_seconds: float) -> list[str]:
-    """Stop what still runs of a game day, wait until it has undone itself, and return what has not in time."""
-    for child in of(kube, game_day):
-        if not is_over(child) and not stopping(child):
-            stop(kube, str(child["metadata"]["name"]))
-    deadline, said = time.monotonic() + limit_seconds, list[str]()
-    while True:
-        try:
-            left = [str(child["metadata"]["name"]) for child in of(kube, game_day) if not is_over(child)]
-        except Unreachable as error:
-            left = [f"(not known: {error})"]
-        if left != said:
-            log("drills-left", runs=left)
-            said = left
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(PAUSE_SECONDS)
-
-
-def stopping(workflow: Object) -> bool:
-    """Tell whether a run was asked to end."""
-    return bool((workflow.get("spec") or {}).get("shutdown"))
-
-
 def adopt(kube: Kube, parent: Object, child: Object) -> None:
     """Let a drill's run that is over be deleted with its game day's."""
     meta = parent["metadata"]
@@ -132,20 +90,3 @@ def adopt(kube: Kube, parent: Object, child: Object) -> None:
             kube.patch("workflows", str(child["metadata"]["name"]), {"metadata": {"ownerReferences": [owner]}})
         except NotFound:
             return
-
-
-def orphans(workflows: Sequence[Object]) -> list[str]:
-    """Return the runs of drills that go on though their game day is over or gone, and that nobody has stopped yet.
-
-    Args:
-        workflows: all of the namespace, as of one moment.
-    """
-    live = {str(one["metadata"].get("uid")) for one in workflows if not is_over(one)}
-    return [
-        str(one["metadata"]["name"])
-        for one in workflows
-        if (owner := (one["metadata"].get("annotations") or {}).get(OWNER_UID))
-        and owner not in live
-        and not is_over(one)
-        and not stopping(one)
-    ]

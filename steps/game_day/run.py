@@ -17,6 +17,7 @@ import click
 from steps.declare import option, parameter, step, target_options
 from steps.errors import StepError, Temporary
 from steps.game_day import options
+from steps.game_day.steady import Seen, look, wait_until_steady
 from steps.log import log
 
 if TYPE_CHECKING:
@@ -103,11 +104,19 @@ class GameDay:
         state: what is known so far; changed in place.
         rules: how to go on.
         told: says that this process was told to end.
+        looking: looks whether the cluster is steady.
     """
 
     def __init__(
-        self, kube: Kube, bucket: Bucket, state: State, rules: Rules, told: Callable[[], str] = lambda: ""
+        self,
+        kube: Kube,
+        bucket: Bucket,
+        state: State,
+        rules: Rules,
+        told: Callable[[], str] = lambda: "",
+        looking: Callable[[Kube, str], Seen] = look,
     ) -> None:
+        self._looking = looking
         self._kube, self._bucket, self.state, self._rules, self._told = kube, bucket, state, rules, told
         self._switch_at: float | None = None
 
@@ -147,15 +156,14 @@ class GameDay:
 
     def _steady(self, after: int) -> bool:
         """Wait for a steady state after a drill (0: before the first); note it, and why the game day ends without."""
-        from steps.game_day.steady import wait_until_steady
-
         state = self.state
         if after not in state.looks:
-            look = wait_until_steady(self._kube, state.cluster, self._rules.steady_limit_seconds, self._must_stop)
-            state.looks[after] = look
-            if not look.steady and not state.stopped:
+            limit = self._rules.steady_limit_seconds
+            seen = wait_until_steady(self._kube, state.cluster, limit, self._must_stop, looking=self._looking)
+            state.looks[after] = seen
+            if not seen.steady and not state.stopped:
                 why = self._must_stop() or (
-                    f"the cluster was not steady within {look.waited_seconds:.0f} s: {'; '.join(look.lacking)}"
+                    f"the cluster was not steady within {seen.waited_seconds:.0f} s: {'; '.join(seen.lacking)}"
                 )
                 if after < len(state.entries):
                     state.stopped = why
@@ -183,7 +191,7 @@ class GameDay:
         return known
 
     def _follow(self, number: int, child: Child) -> None:
-        from steps.game_day import children
+        from steps.game_day import ending
         from steps.kube.errors import Unreachable
         from steps.kube.workflows import artifact_key, is_over, phase_of
 
@@ -213,7 +221,7 @@ class GameDay:
             if stop_by is None and (why := self._stop_child(now - started)):
                 self.state.stopped = self.state.stopped or ("" if "took longer" in why else why)
                 child.message = why
-                children.stop(self._kube, child.run)
+                ending.stop(self._kube, child.run)
                 stop_by = now + STOP_SECONDS
             if stop_by is not None and now > stop_by:
                 child.message += f"; it had not ended {STOP_SECONDS:.0f} s after it was told to stop"
@@ -256,7 +264,7 @@ class GameDay:
             Temporary: only this process has to end.
         """
         from steps.drill.guards import drills_setting, switch_text, switched_off
-        from steps.game_day.children import stopping
+        from steps.game_day.ending import stopping
 
         if why := self._told():
             parent = self._parent()

@@ -57,7 +57,12 @@ def lines(report: Mapping[str, Any], after: Look | None, comparison: Comparison)
         if nothing
         else Line("the fault landed, and the drill ended", PROOF, PROOF, "there is proof of it")
     ]
-    made += [_lost(report, numbers, nothing), _budget(report, numbers, nothing), _redundancy(report, nothing)]
+    judged = [_lost(report, numbers, nothing), _budget(report, numbers, nothing), _redundancy(report, nothing)]
+    if verdict == Outcome.FAIL and all(line.given == line.of for line in judged):
+        # It fell by something that has no line of its own, such as a member that could not be checked.
+        why = " ".join(str(reason) for reason in report.get("reasons") or []) or str(report.get("sentence"))
+        judged[-1] = Line(judged[-1].title, 0, REDUNDANCY, f"FAIL: {why}")
+    made += judged
     if after is None:
         made.append(Line("the cluster was steady afterwards", 0, STEADY, "nobody looked: the game day had ended"))
     elif after.steady:

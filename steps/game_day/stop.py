@@ -30,10 +30,10 @@ class Stopped:
 @options.workflow
 def game_day_stop(namespace: str, workflow: str) -> Stopped:
     """Stop the drills of a game day that still run, and wait until each has undone itself."""
-    from steps.game_day import children
+    from steps.game_day import ending
     from steps.kube.client import connect
 
-    left = children.stop_all(connect(namespace), workflow, LIMIT_SECONDS)
+    left = ending.stop_all(connect(namespace), workflow, LIMIT_SECONDS)
     if left:
         raise Temporary(
             f"Not ended {LIMIT_SECONDS:.0f} s after they were told to stop: {', '.join(left)}. reap undoes what they "
