@@ -19,7 +19,7 @@ from steps.log import log
 from steps.mysql.connection import SERVER_PORT, Credentials, query, session
 from steps.mysql.inspection import gtid_set
 from steps.mysql.primary import move_primary
-from steps.mysql.restart_plan import Life, Method, Wish, heir, in_order, life_of, risks
+from steps.mysql.restart_plan import SERVER_CONTAINER, Life, Method, Wish, heir, in_order, last_end, life_of, risks
 from steps.mysql.topology import Topology
 from steps.mysql.waiting import Sight, look, wait_until
 
@@ -225,14 +225,26 @@ class _Run:
         try:
             self._wait(lambda seen: self._lacking(seen, life), f"server {life.pod} back and in step", patience)
         except TimedOut as error:
-            left = sorted(pod for pod in self._left(look(self._kube, self._cluster, self._credentials)))
-            raise NotBack(
-                f"{life.pod} did not come back within {patience} s. {error} The others serve on; none was touched "
-                f"after it. Mend {life.pod} first (kubectl describe pod {life.pod}; kubectl logs {life.pod} -c mysql). "
-                f"Not restarted: {', '.join(left) or 'none'}.",
-                life.pod,
-            ) from error
+            raise NotBack(self._not_back(life, patience), life.pod) from error
         self._tell(Progress("restarted", life.pod, was, number, of, time.monotonic() - began))
+
+    def _not_back(self, life: Life, patience: int) -> str:
+        """Say which member did not come back, what was seen of it, how the others are, and what to do."""
+        seen = look(self._kube, self._cluster, self._credentials)
+        pod = next((one for one in seen.servers if name_of(one) == life.pod), None)
+        saw = [self._lacking(seen, life) or "now it is back"]
+        if pod is not None:
+            saw += [f"its pod {why}"] if (why := why_not_ready(pod)) else []
+            saw += [ended] if (ended := last_end(pod)) else []
+        if silent := seen.topology.unreachable.get(life.pod):
+            saw.append(f"its server does not answer ({silent})")
+        left = sorted(pod for pod in self._left(seen) if pod != life.pod)
+        return (
+            f"{life.pod} did not come back within {patience} s. Seen: {'; '.join(saw)}. The others serve on "
+            f"({seen.topology.summary()}), and none was stopped after it; not yet restarted: "
+            f"{', '.join(left) or 'none'}. Mend it first: kubectl describe pod {life.pod}; kubectl logs {life.pod} -c "
+            f"{SERVER_CONTAINER}."
+        )
 
     def _evict(self, life: Life) -> None:
         """Ask for the eviction of this very pod until it is accepted."""
@@ -281,7 +293,7 @@ class _Run:
         # The majority may still know its last life as ONLINE, so its own word counts, too.
         own = next((one.state for one in view.members if one.id == view.own_id), "")
         if member is None or member.state != "ONLINE" or own != "ONLINE":
-            return f"{before.pod} is joining the group"
+            return f"{before.pod} is joining the group ({own or 'OFFLINE'})"
         if why_not_ready(pod):
             return f"{before.pod} is ONLINE, its pod not ready yet"
         return self._behind(seen.topology, before.pod)

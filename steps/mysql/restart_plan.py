@@ -12,6 +12,7 @@ from typing import Any
 from steps.kube.client import Object
 from steps.kube.pods import name_of, why_not_ready
 from steps.mysql.topology import Member, Topology
+from steps.report.outcome import count
 
 SERVER_CONTAINER = "mysql"
 START_SECONDS = 600
@@ -56,9 +57,8 @@ class Life:
 
 def life_of(pod: Object) -> Life:
     """Return the life that a server's pod is in."""
-    meta, status = pod["metadata"], pod.get("status") or {}
-    entries: list[dict[str, Any]] = status.get("containerStatuses") or []
-    server = next((entry for entry in entries if entry.get("name") == SERVER_CONTAINER), {})
+    meta = pod["metadata"]
+    server = _server(pod)
     running = (server.get("state") or {}).get("running") or {}
     grace = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")
     return Life(
@@ -70,6 +70,22 @@ def life_of(pod: Object) -> Life:
         str(running.get("startedAt") or ""),
         30 if grace is None else int(grace),
     )
+
+
+def last_end(pod: Object) -> str:
+    """Say how the server in a pod ended last where it has failed; empty where it has not."""
+    server = _server(pod)
+    ends = [(server.get(key) or {}).get("terminated") or {} for key in ("state", "lastState")]
+    ended = next((end for end in ends if end), {})
+    if not ended.get("exitCode"):
+        return ""
+    times = int(server.get("restartCount") or 0)
+    return f"its mysqld ended with exit code {ended['exitCode']} and was started again {count(times, 'time')}"
+
+
+def _server(pod: Object) -> dict[str, Any]:
+    entries: list[dict[str, Any]] = (pod.get("status") or {}).get("containerStatuses") or []
+    return next((entry for entry in entries if entry.get("name") == SERVER_CONTAINER), {})
 
 
 @dataclass(frozen=True)
@@ -176,15 +192,18 @@ class Plan:
     seconds: Mapping[str, int]
 
     def __str__(self) -> str:
-        """Say it for people."""
-        how = "evict its pod" if self.method is Method.POD else "SHUTDOWN, its container starts again"
-        parts = [
-            (f"switch the primary away from {pod}, then restart it" if pod == self.primary else f"restart {pod}")
-            + f" (at most {self.seconds[pod]} s)"
-            for pod in self.order
-        ]
-        told = f"{'; '.join(parts)} [{how}]" if parts else "nothing to restart"
-        return told + (f"; restarted already: {', '.join(self.done)}" if self.done else "")
+        """Say it for people, in one line."""
+        return "; ".join(self.steps()) or "nothing to restart"
+
+    def steps(self) -> list[str]:
+        """Return what is done, in order, for people."""
+        told = [f"leave {pod} alone, which was restarted before" for pod in self.done]
+        for pod in self.order:
+            if pod == self.primary:
+                told.append(f"switch the primary from {pod} to the best of the others")
+            how = "evict its pod" if self.method is Method.POD else "end its mysqld, the container starts again"
+            told.append(f"restart {pod} ({how}; at most {self.seconds[pod]} s)")
+        return told
 
 
 def plan(lives: Sequence[Life], topology: Topology, weights: Mapping[str, int], wish: Wish) -> Plan:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import textwrap
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -11,9 +14,10 @@ import click
 from steps.declare import option, parameter, step, target_options
 from steps.drill import intent
 from steps.drill.measure import told_to_stop
+from steps.drill.observing import Seen, Writes
 from steps.drill.options import dry_run as dry_run_option
 from steps.drill.options import workflow as workflow_option
-from steps.errors import BadParameters, Refused, StepError, Temporary
+from steps.errors import BadParameters, Refused, StepError, Temporary, VerdictFail
 from steps.kube import client
 from steps.kube.client import Kube, Object
 from steps.log import log
@@ -22,9 +26,16 @@ from steps.mysql.restart import Progress, identities, restart, weights
 from steps.mysql.restart_plan import Method, Plan, Wish, life_of, moment, plan, risks
 from steps.mysql.waiting import Sight, look
 from steps.parameters import Text
+from steps.report.outcome import count
 
 NAME = "rolling-restart"
 """Also what stands in its note on the cluster in place of a fault."""
+
+SWITCH = "switch"
+"""What the handing over is called among the things done while clients write; pods have their own names."""
+
+WIDTH = 80
+"""Columns of a terminal, which a summary keeps to."""
 
 MOMENT = Text("a time such as 2026-11-21T19:30:00Z", "0-9TZ:.+-", 35, first="0-9", last="0-9Z")
 
@@ -34,6 +45,13 @@ class Rolled:
     """What rolling-restart tells."""
 
     restarted: str = parameter("Pods that were restarted, in that order, separated by commas.", is_global=True)
+    write_downtime_seconds: float | None = parameter(
+        "Longest time without an acknowledged write; empty where it was not measured.", is_global=True
+    )
+    lost_writes: int | None = parameter(
+        "Acknowledged writes that are missing on a member; empty where it was not measured.", is_global=True
+    )
+    in_doubt_writes: int | None = parameter("Writes whose fate their client does not know.", is_global=True)
     new_primary: str = parameter("Pod of the primary at the end.", is_global=True)
     since: str = parameter(
         "When this run began: after a failure, run it again with this value and it goes on where it stopped.",
@@ -51,17 +69,24 @@ class Story:
         plan: what was planned.
         began: when.
         done: every server restarted and every switch, in order.
+        writes: the clients that write meanwhile, or None.
+        seen: what they felt, once they have stopped.
     """
 
     cluster: str
     plan: Plan
     began: datetime
     done: list[Progress] = field(default_factory=list)
+    writes: Writes | None = None
+    seen: Seen | None = None
 
     def tell(self, progress: Progress) -> None:
         """Log a progress, and remember what was finished."""
         details = {"number": f"{progress.number}/{progress.of}"} if progress.number else {}
         took = {"seconds": round(progress.seconds, 2)} if progress.seconds else {}
+        if self.writes is not None and progress.kind in ("restarting", "switching"):
+            with self.writes.during(SWITCH if progress.kind == "switching" else progress.pod):
+                pass  # it is noted with its beginning, and lasts until the next
         log(progress.kind, pod=progress.pod, was=progress.was, **details, **took)
         if progress.kind in ("restarted", "switched"):
             self.done.append(progress)
@@ -72,13 +97,17 @@ class Story:
         return [one.pod for one in self.done if one.kind == "restarted"]
 
     def summary(self) -> str:
-        """Return lines of at most 56 columns."""
+        """Return lines of at most `WIDTH` columns."""
         of = len(self.plan.order)
         lines = [f"{self.cluster}: {len(self.restarted)} of {of} restarted (method {self.plan.method})"]
+        lines += [f"  {pod} had been restarted before" for pod in self.plan.done]
         for one in self.done:
-            what = f"{one.pod} restarted ({one.was})" if one.kind == "restarted" else f"primary {one.was} -> {one.pod}"
-            lines.append(f"  {what:<42} {one.seconds:7.1f} s")
-        return "\n".join(lines)
+            moved = one.kind == "switched"
+            what = f"primary {one.was} -> {one.pod}" if moved else f"{one.pod} restarted ({one.was})"
+            felt = self.seen.of.get(SWITCH if moved else one.pod) if self.seen else None
+            told = f", {felt.longest:6.3f} s without a write" if felt else ""
+            lines.append(f"  {what:<40}{one.seconds:6.1f} s{told}")
+        return "\n".join(lines + (self.seen.lines() if self.seen else []))
 
 
 @step(NAME)
@@ -105,6 +134,12 @@ class Story:
     help="How long one member may take from its end until it is in step; 0 derives it from its pod: the grace period "
     "and 600 s.",
 )
+@option(
+    "--measure",
+    type=click.BOOL,
+    default=True,
+    help="Have clients write through the Router meanwhile, to tell how long writes stopped and whether one was lost.",
+)
 @dry_run_option
 def rolling_restart(
     namespace: str,
@@ -113,6 +148,7 @@ def rolling_restart(
     method: str,
     since: str | None,
     member_timeout_seconds: int,
+    measure: bool,
     dry_run: bool,
 ) -> Rolled:
     """Restart every server of a cluster: secondaries first, then the primary, once another member has taken over.
@@ -130,7 +166,7 @@ def rolling_restart(
     made = plan(lives, sight.topology, weights(sight.topology, credentials), wish)
     story = Story(cluster, made, began)
     log("plan", cluster=cluster, plan=str(made), began=text(began), taken_up=resumed)
-    against = [] if resumed else refusals(sight, workflow)
+    against = [] if resumed else refusals(sight, workflow, measure=measure)
     if dry_run:
         return _outputs(kube, credentials, story, told(made, against, cluster))
     if against:
@@ -141,16 +177,48 @@ def rolling_restart(
         before = {"began": text(began), "method": method, "servers": known}
         intent.write(kube, cluster, intent.Intent(workflow, NAME, intent.now(), before, _expiry(made)))
     try:
-        restart(kube, cluster, credentials, wish, workflow=workflow, on_progress=story.tell, stop_reason=stop_reason)
+        if measure:
+            story.writes = Writes(kube, cluster, credentials, workflow, stop_reason=stop_reason)
+        with story.writes or nullcontext():
+            _measured(kube, cluster, credentials, wish, workflow, story, stop_reason)
     except Temporary:
         raise  # the note stays: tried again, this run is taken up where it was
     except StepError as error:
         _clear(kube, cluster, workflow)
-        error.args = (f"{error} To go on afterwards, run {NAME} again with since={text(began)}.",)
+        again = f"To go on afterwards, run {NAME} again with since={text(began)}."
+        error.args = (f"{error} {again if len(story.restarted) < len(made.order) else ''}".rstrip(),)
         error.outputs = _outputs(kube, credentials, story)
         raise
     _clear(kube, cluster, workflow)
     return _outputs(kube, credentials, story)
+
+
+def _measured(
+    kube: Kube,
+    cluster: str,
+    credentials: Credentials,
+    wish: Wish,
+    workflow: str,
+    story: Story,
+    stop_reason: Callable[[], str],
+) -> None:
+    """Restart what is to be restarted; what clients felt is kept also where that fails."""
+    try:
+        restart(kube, cluster, credentials, wish, workflow=workflow, on_progress=story.tell, stop_reason=stop_reason)
+    except StepError as error:
+        if story.writes is not None and not isinstance(error, Temporary):
+            with suppress(StepError):  # the restart's own error matters more
+                story.seen = story.writes.finish()
+        raise
+    if story.writes is None:
+        return
+    story.seen = story.writes.finish()
+    if story.seen.lost:
+        lost = count(story.seen.lost, "acknowledged write")
+        raise VerdictFail(
+            f"All servers were restarted, and {lost} of the {story.seen.verification.acknowledged} made meanwhile "
+            f"cannot be found on every member. {'; '.join(story.seen.lines())}. Run check-cluster."
+        )
 
 
 def _wish(
@@ -165,19 +233,27 @@ def _wish(
     return Wish(method, since, seconds, known), parsed(str(noted.before.get("began", ""))) or began, True
 
 
-def refusals(sight: Sight, workflow: str) -> list[str]:
+def refusals(sight: Sight, workflow: str, *, measure: bool) -> list[str]:
     """Return every reason not to begin now."""
     noted = intent.read(sight.cluster)
-    name = str(sight.cluster["metadata"]["name"])
-    other = noted is not None and noted.workflow != workflow
-    return ([intent.another_drill(name, noted)] if other and noted else []) + risks(sight.topology, sight.servers)
+    found = risks(sight.topology, sight.servers)
+    if noted is not None and noted.workflow != workflow:
+        found.append(intent.another_drill(str(sight.cluster["metadata"]["name"]), noted))
+    if measure and not sight.ready_routers:
+        found.append("no Router is ready, through which clients could write: measure=false does without them")
+    return found
 
 
-def told(made: Plan, against: list[str], cluster: str) -> str:
-    """Return what a dry run says."""
+def told(made: Plan, against: Sequence[str], cluster: str) -> str:
+    """Return what a dry run says, in lines for a terminal."""
+    lines = [f"Dry run, nothing was changed. On cluster {cluster} this would:"]
     if against:
-        return f"dry run: nothing was changed. It would be refused: {'; '.join(against)}"
-    return f"dry run: nothing was changed. This would do on {cluster}: {made}"
+        lines = ["Dry run, nothing was changed. It would be refused:"]
+    for number, item in enumerate(against or made.steps() or ["do nothing"], start=1):
+        lines += textwrap.wrap(
+            item, WIDTH, initial_indent=f"{number:>3}. ", subsequent_indent="     ", break_on_hyphens=False
+        )
+    return "\n".join(lines)
 
 
 def parsed(when: str | None) -> datetime | None:
@@ -226,4 +302,13 @@ def _outputs(kube: Kube, credentials: Credentials, story: Story, summary: str = 
     except StepError:  # the outputs of a run that failed are worth having without it
         primary = None
     lines = summary or story.summary()
-    return Rolled(",".join(story.restarted), primary.pod if primary else "", text(story.began), lines)
+    seen = story.seen
+    return Rolled(
+        ",".join(story.restarted),
+        seen.write_downtime if seen else None,
+        seen.lost if seen else None,
+        seen.in_doubt if seen else None,
+        primary.pod if primary else "",
+        text(story.began),
+        lines,
+    )
