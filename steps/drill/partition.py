@@ -173,6 +173,8 @@ def policy(scene: Scene, pod: str) -> Object:
 
 def of_run(kube: Kube, run: str) -> list[str]:
     """Return the names of a run's policies."""
+    if not run:
+        return []
     found = kube.all("networkpolicies", f"{DRILL_LABEL}={run}")
     return [str(each["metadata"]["name"]) for each in found if each["metadata"]["labels"].get(DRILL_LABEL) == run]
 
@@ -211,7 +213,10 @@ def is_reachable(address: str, *, refused: bool = False) -> bool:
 
 
 def state_at(target: Target, evidence: Evidence, at: float) -> str:
-    """Return what the majority said of the target at a moment."""
-    seen = next(seen for seen in evidence.observed if seen.at == at)
-    states = [member.state for member in seen.topology.members if member.id == target.server]
-    return states[0] if states else "no member any more"
+    """Return as what the majority had the target when it was no longer ONLINE, at a moment or soon after."""
+    for seen in evidence.observed:
+        if seen.at >= at and seen.topology.members:
+            states = [member.state for member in seen.topology.members if member.id == target.server]
+            if states != ["ONLINE"]:
+                return states[0] if states else "no member any more"
+    return "no member any more"
