@@ -11,10 +11,27 @@ from steps.mysql.connection import SERVER_PORT, Credentials, query, session
 from steps.mysql.topology import read_topology
 
 
-def move_primary(kube: Kube, cluster: str, pod: str, credentials: Credentials, *, timeout: float = 60.0) -> None:
+def move_primary(
+    kube: Kube,
+    cluster: str,
+    pod: str,
+    credentials: Credentials,
+    *,
+    timeout: float = 60.0,
+    running_seconds: int | None = None,
+) -> None:
     """Make `pod` the primary, and return once the majority says so.
 
     Writes wait for about half a second meanwhile; running transactions are let finish.
+
+    Args:
+        kube: client for the cluster's namespace.
+        cluster: name of the InnoDBCluster.
+        pod: of the member.
+        credentials: the cluster's administrator.
+        timeout: seconds that the switch may take.
+        running_seconds: how long running transactions may take on top of that, before their connections are ended;
+            None lets them take as long as they need, and the switch fails where that is too long.
 
     Raises:
         Temporary: the group has no primary now, `pod` is no ONLINE member, or the change did not come in time.
@@ -25,12 +42,15 @@ def move_primary(kube: Kube, cluster: str, pod: str, credentials: Credentials, *
         raise Temporary(f"Cannot make {pod} the primary of {cluster} now: {topology.summary()}")
     if topology.primary.id == heir.id:
         return
+    timeout += running_seconds or 0
     started = time.monotonic()
     log("moving primary", cluster=cluster, old=topology.primary.pod, new=pod)
     with session(
         topology.primary.address, SERVER_PORT, credentials, what=f"primary {topology.primary.pod}", read_timeout=timeout
     ) as connection:
-        query(connection, "SELECT group_replication_set_as_primary(%s)", [heir.id])
+        limit = [] if running_seconds is None else [running_seconds]
+        function = "group_replication_set_as_primary(%s, %s)" if limit else "group_replication_set_as_primary(%s)"
+        query(connection, f"SELECT {function}", [heir.id, *limit])
     while time.monotonic() - started < timeout:
         topology = read_topology(kube, cluster, credentials=credentials)
         if topology.primary is not None and topology.primary.id == heir.id:
