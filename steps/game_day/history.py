@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from steps.backup.objects import AlreadyThere, Bucket, NoObject
+from steps.game_day.plan import alike
 from steps.log import log
 
 SCHEMA = 1
@@ -156,11 +157,14 @@ def _read(bucket: Bucket, key: str) -> Record | None:
         return None
 
 
-def comparable(records: Sequence[Record], like: Mapping[str, str], *, before: str, without: str) -> list[Record]:
+def comparable(
+    records: Sequence[Record], fault: str, like: Mapping[str, str], *, before: str, without: str
+) -> list[Record]:
     """Return the runs that another one may be compared with, the oldest first.
 
     Args:
         records: of the same cluster and fault.
+        fault: its name.
         like: the parameters that they must share with it.
         before: ISO time of its start.
         without: the game day that it is of.
@@ -168,7 +172,7 @@ def comparable(records: Sequence[Record], like: Mapping[str, str], *, before: st
     return [
         one
         for one in records
-        if one.counts and one.game_day != without and dict(one.like) == dict(like) and stamp(one.at) < stamp(before)
+        if one.counts and one.game_day != without and alike(fault, one.like, like) and stamp(one.at) < stamp(before)
     ]
 
 

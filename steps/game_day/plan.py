@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from steps.declare import StepCommand
+from steps.declare import StepCommand, StepOption
 from steps.drill import drain
 from steps.drill.drain_measure import drain_measure
 from steps.drill.drain_preflight import drain_preflight
@@ -81,7 +81,7 @@ def _options(template: str) -> Mapping[str, click.Option]:
         describe(option).name: option
         for command in commands[template]
         for option in command.params
-        if isinstance(option, click.Option)
+        if isinstance(option, StepOption)
     }
 
 
@@ -166,6 +166,16 @@ def likeness(fault: str, given: Mapping[str, str]) -> dict[str, str]:
         for name, known in sorted(options.items())
         if name not in (*FIXED, *NOT_LIKENESS) and not name.startswith("abort-")
     }
+
+
+def alike(fault: str, one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Tell whether two runs of a fault, of whatever version of the pack, had parameters that make them comparable.
+
+    A parameter that one of them does not know, since it came with a later version, has its default there; one that is
+    not known any more does not count.
+    """
+    defaults = likeness(fault, {})
+    return all(one.get(name, value) == other.get(name, value) for name, value in defaults.items())
 
 
 def child_name(game_day: str, number: int, fault: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from steps.game_day import score as scores
 from steps.game_day.history import Comparison, Record, comparable, compare, record_of, stamp
-from steps.game_day.plan import Entry
+from steps.game_day.plan import Entry, alike
 from steps.game_day.score import Line
 from steps.game_day.state import Child, Look, State
 from steps.report.outcome import Outcome, count, seconds
@@ -176,7 +176,7 @@ def _drill(
     comparison = Comparison(())
     if record is not None:
         known = history.get(entry.fault, ())
-        before = comparable(known, entry.like, before=record.at, without=state.game_day)
+        before = comparable(known, entry.fault, entry.like, before=record.at, without=state.game_day)
         downtime = record.downtime if record.counts else None
         comparison = compare(downtime, before, asked.regression_percent, asked.regression_floor_seconds)
     looks = state.looks.get(number - 1), state.looks.get(number)
@@ -233,7 +233,7 @@ def _trends(drills: Sequence[Drill], own: Mapping[int, Record], history: Mapping
         entry = drill.entry
         key = entry.fault, tuple(sorted(entry.like.items()))
         mine = {own[one.number].run: own[one.number] for one in drills if one.number in own and _same(one.entry, entry)}
-        known = [one for one in history.get(entry.fault, ()) if dict(one.like) == dict(entry.like)]
+        known = [one for one in history.get(entry.fault, ()) if alike(entry.fault, one.like, entry.like)]
         records = sorted(
             [*(one for one in known if one.run not in mine), *mine.values()], key=lambda one: stamp(one.at)
         )
@@ -242,7 +242,7 @@ def _trends(drills: Sequence[Drill], own: Mapping[int, Record], history: Mapping
 
 
 def _same(one: Entry, other: Entry) -> bool:
-    return one.fault == other.fault and dict(one.like) == dict(other.like)
+    return one.fault == other.fault and alike(one.fault, one.like, other.like)
 
 
 def _like_label(entry: Entry) -> str:

@@ -80,7 +80,7 @@ def _lost(report: Mapping[str, Any], numbers: Mapping[str, Any], nothing: bool) 
         return Line(title, 0, LOST, "not verified")
     allowed = int((report.get("parameters") or {}).get("max_lost_writes") or 0)
     good = lost <= allowed
-    why = f"{count(lost, 'write')} lost of {numbers.get('acknowledged_writes'):,}, {allowed} allowed"
+    why = f"{lost} lost of {numbers.get('acknowledged_writes') or 0:,} acknowledged, {allowed} allowed"
     return Line(title, LOST if good else 0, LOST, why)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventsources.triggerable import triggerable
@@ -37,6 +37,7 @@ def test_entries_stand_apart_by_commas_blanks_and_lines() -> None:
         ("crash:workflow=x", "not name=value"),
         ("crash:namespace=x", "not name=value"),
         ("crash:dry-run=true", "not name=value"),
+        ("crash:measurement=/etc/hosts", "not name=value"),
         ("drain-node:fault=crash", "not name=value"),
         ("crash:", "not name=value"),
         ("crash:writers=2;writers=3", "given twice"),
@@ -103,11 +104,14 @@ def test_budgets_do_not_make_runs_incomparable_and_load_does() -> None:
         for text in ("crash", "crash:max-write-downtime-seconds=5", "crash:writers=8", "crash:writers=4")
     )
     assert plain == budget == same != load
+    assert set(plain) == {"hold-seconds", "readers", "survivor", "write-interval-ms", "writers"}
+    assert set(plan.read("drain-node")[0].like) >= {"target", "switchover-first", "hold-seconds", "writers"}
 
 
 names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?", fullmatch=True)
 
 
+@settings(max_examples=40)
 @given(names, st.integers(1, plan.MOST), st.sampled_from(FAULTS))
 def test_a_drill_s_run_has_a_name_that_kubernetes_takes_and_that_is_always_the_same(
     game_day: str, number: int, fault: str
@@ -118,6 +122,7 @@ def test_a_drill_s_run_has_a_name_that_kubernetes_takes_and_that_is_always_the_s
     assert name.endswith(f"-{number:02d}-{fault}")
 
 
+@settings(max_examples=40)
 @given(names, names, st.sampled_from(FAULTS))
 def test_two_game_days_share_no_name(one: str, other: str, fault: str) -> None:
     assert one == other or plan.child_name(one, 1, fault) != plan.child_name(other, 1, fault)

@@ -61,7 +61,7 @@ def test_a_lost_write_outweighs_an_abort() -> None:
     )
     assert found.outcome is Outcome.FAIL and "2 acknowledged writes were lost" in found.sentence
     (line,) = (one for one in found.drills[1].lines if "lost" in one.title)
-    assert (line.given, line.of) == (0, 30) and "2 writes lost of 9" in line.why
+    assert (line.given, line.of) == (0, 30) and "2 lost of 9" in line.why
 
 
 @pytest.mark.parametrize("key", ["write_downtime_seconds", "lost_writes"])
@@ -135,8 +135,18 @@ def test_only_runs_of_the_same_kind_before_it_are_compared() -> None:
         record(7, "crash", 1.0, at="2027-01-01T00:00:00+00:00"),
         record(8, "crash", 8.0, verdict="FAIL"),
     ]
-    found = comparable(others, like, before="2026-11-25T10:00:00+00:00", without="gd")
+    found = comparable(others, "crash", like, before="2026-11-25T10:00:00+00:00", without="gd")
     assert [one.run for one in found] == ["old-1", "old-8"]
+
+
+def test_a_parameter_that_came_later_or_has_gone_keeps_no_run_from_being_compared() -> None:
+    like = dict(record(1, "crash", 1.0).like)
+    older = record(
+        2, "crash", 1.0, like={key: value for key, value in like.items() if key != "writers"} | {"gone": "1"}
+    )
+    assert comparable([older], "crash", like, before="2026-11-25T10:00:00+00:00", without="gd") == [older]
+    other = like | {"writers": "8"}
+    assert comparable([older], "crash", other, before="2026-11-25T10:00:00+00:00", without="gd") == []
 
 
 downtimes = st.lists(st.floats(0, 600), max_size=12)
