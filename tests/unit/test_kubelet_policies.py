@@ -211,6 +211,8 @@ def test_only_policies_that_let_nothing_through_are_enforced() -> None:
     assert "rules for egress" in not_enforced(policy("a", {}, egress=[{}]))
     assert "Ingress only" in not_enforced(policy("a", {}, policyTypes=["Ingress"]))
     assert "Ingress only" in not_enforced(policy("a", {}, policyTypes=[]))
+    strange = {"matchExpressions": [{"key": "who", "operator": "Like", "values": ["x"]}]}
+    assert "not understood" in not_enforced(policy("a", {}, podSelector=strange))
 
 
 def test_who_is_cut_off() -> None:

@@ -1,7 +1,8 @@
 """Keeps pods cut off from everybody: finds every socket of their processes, again and again, and signs it.
 
 Nothing is remembered outside the kernel: the keys stand in the sockets, and a kubelet that was killed and started
-again finds the pods that are to be cut off by their policies, and heals all others.
+again finds the pods that are to be cut off by their policies, and heals all others. While no kubelet runs, all that
+was cut off stays so, and so do new connections to the pod; one that the pod itself opens then is cut by the next.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WALK_SECONDS = 0.025
 """Pause between two looks for new processes of it."""
 SETTLED_SECONDS = 1.0
 """For how long a new process is looked at again: only once it runs its own program does it say whose it is."""
-HELD = 400
+HELD = 150
 """Sockets kept of one pod at most, see `_Cut.held`."""
 HEAL_PAUSES = (0.0, 0.05, 0.5)
 """Seconds before each look for sockets to heal: what was accepted meanwhile is found by the next."""
@@ -131,7 +132,7 @@ class Cutter:
                 tcp_keys.sign(trial, b"trial")
             for pid in processes({uid: self._mark(uid)}).get(uid, ()):
                 tcp_keys.borrow(pid, 0)
-        except CannotCutError as error:
+        except (CannotCutError, OSError) as error:
             return str(error)
         return ""
 
@@ -192,9 +193,9 @@ class Cutter:
                     here.add(inode)
                     if inode in cut.seen:
                         continue
-                    cut.seen.add(inode)
                     if (found := tcp_keys.borrow(pid, descriptor)) is not None:
                         self._sign(cut, inode, found, key)
+                    cut.seen.add(inode)
             cut.seen &= here | set(cut.held)
             for inode in [inode for inode in cut.held if inode not in here][: max(0, len(cut.held) - HELD)]:
                 cut.held.pop(inode).close()
@@ -204,6 +205,8 @@ class Cutter:
             with self._lock:
                 self._troubles[cut.uid] = str(error)
                 self._changed.notify_all()
+        except OSError as error:  # no descriptor is left, for one: the next look begins where this one ended
+            log.error("cannot look at a pod that is to be cut off", extra={"uid": cut.uid, "error": str(error)})
 
     def _sign(self, cut: _Cut, inode: int, found: socket.socket, key: bytes) -> None:
         try:
@@ -228,7 +231,7 @@ class Cutter:
         cut.held.clear()
         try:
             self.heal([cut.uid])
-        except CannotCutError as error:
+        except (CannotCutError, OSError) as error:
             log.warning("a pod cannot be healed", extra={"uid": cut.uid, "why": str(error)})
         what = {"uid": cut.uid, "sockets": cut.signed, "slipped": len(cut.slipped), "slippedBytes": sum(cut.slipped)}
         log.info("a pod is no longer cut off", extra=what)

@@ -36,6 +36,10 @@ def not_enforced(policy: Object) -> str:
     types = spec.get("policyTypes") or ["Ingress"]
     if set(types) != {"Ingress", "Egress"}:
         return f"it is for {' and '.join(types)} only"
+    try:
+        selects(spec.get("podSelector"), {})
+    except (ValueError, KeyError, TypeError) as error:
+        return f"its podSelector is not understood ({error})"
     return ""
 
 

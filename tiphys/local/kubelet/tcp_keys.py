@@ -63,6 +63,7 @@ def borrow(pid: int, descriptor: int) -> socket.socket | None:
 
     Raises:
         CannotCutError: the kernel does not allow it.
+        OSError: this process has too many files open.
     """
     try:
         process = os.pidfd_open(pid)
@@ -76,6 +77,8 @@ def borrow(pid: int, descriptor: int) -> socket.socket | None:
     if ours < 0:
         if number in (errno.EBADF, errno.ESRCH):
             return None
+        if number != errno.EPERM:
+            raise OSError(number, os.strerror(number))
         raise CannotCutError(MAY_NOT.format(error=os.strerror(number)))
     try:
         found = socket.socket(fileno=ours)
