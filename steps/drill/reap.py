@@ -6,16 +6,18 @@ Terminate skips exit handlers, and pods get lost.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from steps.declare import option, parameter, step
+from steps.errors import StepError
 from steps.log import log
 from steps.parameters import NAMESPACE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from steps.drill.intent import Intent
     from steps.kube.client import Kube, Object
@@ -44,7 +46,6 @@ def reap(namespace: str) -> Reaped:
     """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications."""
     from steps.backup.verify_scratch import is_scratch, orphans, remove
     from steps.drill import book, intent, partition, undo
-    from steps.errors import StepError
     from steps.game_day import ending
     from steps.kube import cordon
     from steps.kube.client import connect
@@ -53,79 +54,80 @@ def reap(namespace: str) -> Reaped:
     limit = time.monotonic() + undo.PRIMARY_SECONDS
     # Clusters first: a workflow that started after its cluster was read is in the list of workflows.
     clusters = kube.all("innodbclusters")
-    cordons = cordon.noted(kube)
+    cordons = [(node, _of_node(note)) for node, note in cordon.noted(kube)]
     written = book.entries(kube)
     policies = [intent.Intent(run, partition.Partition.name, "", expires=until) for run, until in partition.noted(kube)]
     runs = kube.all("workflows")
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in runs}
-    notes = [found for cluster in clusters if (found := intent.read(cluster)) is not None]
-    notes += [entry.intent for entry in written] + [_of_node(note) for _, note in cordons] + policies
-    wait_for_pods(kube, {note.workflow for note in notes if is_over(note, phases, datetime.now(UTC))})
-    count = 0
-    left: StepError | None = None
+    noted = {str(each["metadata"]["name"]): found for each in clusters if (found := intent.read(each)) is not None}
+    notes = [*noted.values(), *(entry.intent for entry in written), *(note for _, note in cordons), *policies]
+    now = datetime.now(UTC)
+    over = {note.workflow for note in notes if is_over(note, phases, now)}
+    wait_for_pods(kube, over)
+    count, left = 0, Left()
     # A drill of a game day that is gone undoes itself when it is stopped.
-    for name in ending.orphans(runs):
-        log("reaping", run=name, what="drill of a game day that is gone")
-        ending.stop(kube, name)
-        count += 1
+    for run in ending.orphans(runs):
+        with left.of(run=run, what="drill of a game day that is gone"):
+            ending.stop(kube, run)
+            count += 1
     # Nodes by their own notes, not by those of clusters: the last act of a drill that was terminated may have come
-    # after it was undone, or its cluster may be gone.
+    # after it was undone, or its cluster may be gone. So it may be with policies.
     for node, note in cordons:
-        if not is_over(_of_node(note), phases, datetime.now(UTC)):
-            continue
-        try:
-            if done := cordon.release(kube, node, note.workflow):
-                log("reaping", node=node, workflow=note.workflow, what=done)
-                count += 1
-        except StepError as error:
-            # The note stays, so the next run tries again; and this one goes on to the others. So it is below.
-            log("not reaped", node=node, why=str(error))
-            left = left or error
-    # So it may be with policies, which also outlive a cluster.
-    for drill in policies:
-        if not is_over(drill, phases, datetime.now(UTC)):
-            continue
-        try:
-            for policy in partition.remove(kube, drill.workflow):
-                log("reaping", policy=policy, workflow=drill.workflow)
-                count += 1
-        except StepError as error:
-            log("not reaped", workflow=drill.workflow, why=str(error))
-            left = left or error
+        if note.workflow in over:
+            with left.of(node=node, workflow=note.workflow):
+                if done := cordon.release(kube, node, note.workflow):
+                    log("reaping", node=node, workflow=note.workflow, what=done)
+                    count += 1
+    for note in policies:
+        if note.workflow in over:
+            with left.of(workflow=note.workflow, what="policies"):
+                for policy in partition.remove(kube, note.workflow):
+                    log("reaping", policy=policy, workflow=note.workflow)
+                    count += 1
     for cluster in clusters:
-        name, noted = str(cluster["metadata"]["name"]), intent.read(cluster)
-        drilled = noted is not None and is_over(noted, phases, datetime.now(UTC))
-        try:
-            if noted is not None and drilled:
-                log("reaping", cluster=name, workflow=noted.workflow, fault=noted.fault)
-                undo.undo(kube, cluster, noted)
+        name = str(cluster["metadata"]["name"])
+        drill = noted.get(name)
+        drilled = drill is not None and drill.workflow in over
+        with left.of(cluster=name):
+            if drill is not None and drilled:
+                log("reaping", cluster=name, workflow=drill.workflow, fault=drill.fault)
+                undo.undo(kube, cluster, drill)
                 count += 1
             if not is_scratch(cluster):  # no drill may hit those
                 count += clear_ledger(kube, cluster, max(0.0, limit - time.monotonic()) if drilled else 0.0)
-        except StepError as error:
-            log("not reaped", cluster=name, why=str(error))
-            left = left or error
     for entry in written:
         # Of a cluster that is gone, or whose note is; the others were undone above, with their entries.
-        if not is_over(entry.intent, phases, datetime.now(UTC)) or book.find(kube, entry.intent.workflow) is None:
-            continue
-        log("reaping", cluster=entry.cluster, workflow=entry.intent.workflow, fault=entry.intent.fault, what="entry")
-        try:
-            undo.undo_entry(kube, entry)
-            count += 1
-        except StepError as error:
-            log("not reaped", cluster=entry.cluster, why=str(error))
-            left = left or error
+        if entry.intent.workflow in over:
+            with left.of(cluster=entry.cluster, workflow=entry.intent.workflow, fault=entry.intent.fault):
+                if book.find(kube, entry.intent.workflow) is not None:
+                    undo.undo_entry(kube, entry)
+                    count += 1
     for name, workflow in orphans(clusters, phases, OVER):
-        log("reaping", cluster=name, workflow=workflow, what="scratch cluster")
-        try:
+        with left.of(cluster=name, workflow=workflow, what="scratch cluster"):
             count += remove(kube, name, workflow, seconds=REMOVE_SECONDS)
-        except StepError as error:
-            log("not reaped", cluster=name, why=str(error))
-            left = left or error
-    if left:
-        raise left
+    left.tell()
     return Reaped(count)
+
+
+class Left:
+    """What could not be cleared away now: it keeps nobody from the rest, and its note stays for the next reaper."""
+
+    def __init__(self) -> None:
+        self._first: StepError | None = None
+
+    @contextmanager
+    def of(self, **what: str) -> Iterator[None]:
+        """Note an error of the block, with what it is about, and go on behind it."""
+        try:
+            yield
+        except StepError as error:
+            log("not-reaped", **what, why=str(error))
+            self._first = self._first or error
+
+    def tell(self) -> None:
+        """Raise the first error that was noted, if there was one."""
+        if self._first is not None:
+            raise self._first
 
 
 def phase_of(workflow: Object) -> str:
