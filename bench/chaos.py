@@ -190,7 +190,7 @@ class Bench:
                 raise TooLate(time.monotonic() - began)
             else:
                 waited = "before "  # nothing ran at the moment itself: the next one is killed as it starts
-                time.sleep(0.005)
+                time.sleep(0.02)
 
     def _clean(self, made: Round, ended: float) -> None:
         """Look what is left, let a reaper run, and wait until nothing is."""

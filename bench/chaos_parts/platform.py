@@ -103,7 +103,7 @@ class Platform:
         """Return the group as its members see it."""
         return read_topology(self.kube, self.cluster)
 
-    def until(self, what: str, check: Callable[[], Any], seconds: float = PATIENCE_SECONDS, pause: float = 0.1) -> Any:
+    def until(self, what: str, check: Callable[[], Any], seconds: float = PATIENCE_SECONDS, pause: float = 0.3) -> Any:
         """Wait until `check` returns something true, and return that.
 
         Raises:
