@@ -67,6 +67,7 @@ class Round:
         clean_after: seconds from the run's end until nothing was left.
         outputs: of the run.
         failures: what is wrong; empty for a good round.
+        commit: of the bench and the steps.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class Round:
     clean_after: float | None = None
     outputs: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    commit: str = ""
 
     def line(self) -> str:
         """Return the round in one line."""
@@ -118,7 +120,7 @@ class Bench:
 
     def __init__(self, platform: Platform, seed: int, dumps: Path) -> None:
         self._platform, self._seed, self._dumps = platform, seed, dumps
-        self._traces = Traces(platform)
+        self._traces, self._commit = Traces(platform), commit()
         self.durations: dict[str, float] = {}
 
     def disturbed(self, kind: str, number: int, drill: Drill) -> Round:
@@ -142,7 +144,7 @@ class Bench:
         return made
 
     def _round(self, made: Round, drill: Drill, moment: float | None, chosen: random.Random) -> Round:
-        platform = self._platform
+        platform, made.commit = self._platform, self._commit
         try:
             platform.until("a clean place before the round", lambda: not self._traces.of(), pause=0.5)
             if drill.drains:
@@ -215,7 +217,7 @@ class Bench:
             made.clean_after = round(time.monotonic() - ended, 1)
 
 
-def summary(rounds: Iterable[Round], seed: int, commit: str) -> dict[str, Any]:
+def summary(rounds: Iterable[Round], seed: int) -> dict[str, Any]:
     """Return the figures of all rounds."""
     rounds = list(rounds)
     hit = [made for made in rounds if made.kind != GENTLE]
@@ -223,7 +225,7 @@ def summary(rounds: Iterable[Round], seed: int, commit: str) -> dict[str, Any]:
     slowest = sorted((made.clean_after for made in hit if made.clean_after is not None), reverse=True)
     return {
         "bench": "chaos",
-        "commit": commit,
+        "commits": Counter(made.commit for made in rounds),
         "seed": seed,
         "rounds": Counter(made.kind for made in rounds),
         "drills": Counter(f"{made.kind} {made.drill}" for made in rounds),
@@ -353,12 +355,13 @@ def main(
                 keep(bench.disturbed(kind, number, drill))
     except (KeyboardInterrupt, Unreachable) as error:
         print(f"ended early: {error!r}", file=sys.stderr)
-    told = summary(done, seed, _commit())
+    told = summary(done, seed)
     print(json.dumps(told))
     sys.exit(1 if told["failures"] else 0)
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the commit of this work tree."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     return subprocess.run(words, capture_output=True, text=True).stdout.strip()
 
