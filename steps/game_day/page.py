@@ -12,7 +12,7 @@ from steps.game_day.history import BASELINE, FEWEST
 from steps.game_day.result import NOT_RUN, Drill, Result, Trend
 from steps.game_day.trends import chart
 from steps.report import page
-from steps.report.outcome import MARKS, Outcome, seconds
+from steps.report.outcome import MARKS, Outcome, count, seconds
 from steps.report.page import Tile
 
 FOLDER = "drills"
@@ -130,14 +130,12 @@ def shown(trend: Trend) -> Shown:
     if not trend.records:
         told, tone = "no run of it has given a number yet", ""
     elif comparison.median is None:
-        told, tone = (
-            f"{len(comparison.earlier)} comparable runs before this one; from {FEWEST} on they are compared",
-            "",
-        )
+        told, tone = f"{count(len(comparison.earlier), 'run')} before this one, {FEWEST} are needed to compare", ""
     else:
         last = f"the last {len(comparison.earlier)} runs: median {seconds(comparison.median)}, "
         last += f"worst {seconds(comparison.worst or 0)}, limit {seconds(comparison.limit or 0)}"
         this = f"{seconds(float(own[-1].downtime or 0))} now; " if own else "not measured now; "
         told, tone = this + last, "bad" if comparison.regressed else "good"
     # Our own drawings; every word in them is escaped where it is drawn.
-    return Shown(trend.label, told, tone, Markup(chart(trend, WIDE)), Markup(chart(trend, NARROW)))
+    drawn = [Markup(chart(trend, width)) if trend.records else "" for width in (WIDE, NARROW)]
+    return Shown(trend.label, told, tone, *drawn)

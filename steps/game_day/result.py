@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from steps.game_day import score as scores
-from steps.game_day.history import Comparison, Record, comparable, compare, record_of, stamp
+from steps.game_day.history import COUNTED, Comparison, Record, comparable, compare, record_of, stamp
 from steps.game_day.plan import Entry, alike
 from steps.game_day.score import Line
 from steps.game_day.state import Child, Look, State
@@ -253,17 +253,14 @@ def _like_label(entry: Entry) -> str:
 
 def _sentence(outcome: Outcome, drills: Sequence[Drill], points: int) -> str:
     passed = sum(one.verdict == Outcome.PASS for one in drills)
-    longest = max((float(one.numbers.get("write_downtime_seconds") or 0) for one in drills), default=0.0)
-    lost = [one.numbers.get("lost_writes") for one in drills if one.report]
-    known = sum(each for each in lost if each is not None)
-    fate = (
-        f"{count(known, 'acknowledged write')} {'was' if known < 2 else 'were'} lost"
-        if any(each is not None for each in lost)
-        else "no drill's writes were verified"
-    )
     text = f"{passed} of {count(len(drills), 'drill')} passed, with a score of {points} of 100"
-    if any(one.report for one in drills):
-        text += f"; writes stopped for {seconds(longest)} at most, and {fate}"
+    # What was stopped or proves nothing has no number that could stand beside the others'.
+    counted = [one.numbers for one in drills if one.verdict in COUNTED]
+    if counted:
+        longest = max(float(one.get("write_downtime_seconds") or 0) for one in counted)
+        lost = [int(one["lost_writes"]) for one in counted if one.get("lost_writes") is not None]
+        fate = f"{count(sum(lost), 'acknowledged write')} {'was' if sum(lost) < 2 else 'were'} lost"
+        text += f"; writes stopped for {seconds(longest)} at most, and {fate if lost else 'none were verified'}"
     return f"The game day was stopped before its end: {text}." if outcome is Outcome.ABORTED else f"{text}."
 
 
