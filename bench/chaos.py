@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from chaos_parts.drills import OUTAGES, Drill, drills, spread
+from chaos_parts.drills import FEW_CLIENTS, OUTAGES, Drill, drills, spread
 from chaos_parts.platform import Platform, Stuck
 from chaos_parts.processes import kill, victims
 from chaos_parts.traces import Traces, dump
@@ -150,7 +150,8 @@ class Bench:
             if drill.drains:
                 spread(platform)
             began = time.monotonic()
-            made.run = platform.submit(drill.template, {"cluster": platform.cluster, **drill.parameters})
+            given = {**drill.parameters, **(FEW_CLIENTS if moment is not None else {})}
+            made.run = platform.submit(drill.template, {"cluster": platform.cluster, **given})
             if moment is not None:
                 while time.monotonic() < began + moment:
                     time.sleep(min(0.5, max(0.0, began + moment - time.monotonic())))

@@ -14,6 +14,8 @@ SHORT: dict[str, object] = {
     "hold-seconds": 3,
     "max-write-downtime-seconds": 120,
 }
+FEW_CLIENTS: dict[str, object] = {"writers": 2, "readers": 1, "write-interval-ms": 50}
+"""For drills that nobody reads the figures of."""
 DRAINS: dict[str, dict[str, object]] = {
     "drain": {"target": "primary"},
     "drain-switchover": {"target": "primary", "switchover-first": "true"},
