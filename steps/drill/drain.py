@@ -141,7 +141,8 @@ class DrainNode(Fault):
         cordon.cordon(scene.kube, found.node, note)
         # What came to the node since it was looked at is no business of this drill.
         stopped = self._stopped.is_set
-        drain(scene.kube, found.node, found.going, self.seconds, stopped=stopped, into=self._ways)
+        budgets = {uid: budget.name for budget in found.budgets for uid in budget.pods}
+        drain(scene.kube, found.node, found.going, self.seconds, budgets=budgets, stopped=stopped, into=self._ways)
         if told := stayed(self._ways):
             when = "when the drill was stopped" if self._stopped.is_set() else f"after {self.seconds} s"
             raise StepError(f"Node {found.node} was not empty {when}: {told}")

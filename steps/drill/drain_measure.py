@@ -31,6 +31,9 @@ from steps.errors import StepError
 @options.write_interval
 @options.writers
 @options.readers
+@options.abort_no_quorum
+@options.abort_no_primary
+@options.abort_write_downtime
 def drain_measure(
     namespace: str,
     cluster: str,
@@ -51,6 +54,9 @@ def drain_measure(
     write_interval_ms: int,
     writers: int,
     readers: int,
+    abort_no_quorum_seconds: float,
+    abort_no_primary_seconds: float,
+    abort_write_downtime_seconds: float,
 ) -> Measured:
     """Drain a member's node, give it back after a while, and measure what clients feel.
 
@@ -74,6 +80,9 @@ def drain_measure(
         writers,
         readers,
         hold_seconds,
+        abort_no_quorum_seconds=abort_no_quorum_seconds,
+        abort_no_primary_seconds=abort_no_primary_seconds,
+        abort_write_downtime_seconds=abort_write_downtime_seconds,
     )
     stop_reason = told_to_stop()
     kube = connect(namespace)

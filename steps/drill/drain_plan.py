@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from steps.drill.drain_survey import Survey, Wish
 from steps.drill.guards import ALLOWED_LABEL, SETTINGS, Facts
-from steps.kube.eviction import FINISHED, MARGIN_SECONDS, Action, Decision
+from steps.kube.eviction import FINISHED, MARGIN_SECONDS, OWN_STEP, Action, Decision
 from steps.report.outcome import count
 
 WIDTH = 80
@@ -120,9 +120,9 @@ def _way(found: Survey, one: Decision) -> str:
 
 def _left_alone(found: Survey) -> Iterator[tuple[str, str]]:
     skipped = [one for one in found.decisions if one.action is Action.SKIP]
-    kept = [f"- {one.namespace}/{one.pod}: {one.why}" for one in skipped if one.why != FINISHED]
+    kept = [f"- {one.namespace}/{one.pod}: {one.why}" for one in skipped if one.why not in (FINISHED, OWN_STEP)]
     # There may be many, of runs before.
-    if finished := len(skipped) - len(kept):
+    if finished := sum(one.why == FINISHED for one in skipped):
         kept.append(f"- {count(finished, 'pod')} that finished")
     if kept:
         yield "leaves", "these, as every drain does:"

@@ -65,7 +65,8 @@ def drain_preflight(
         fault.seconds,
         hands_over=fault.hands_over,
         dry_run=dry_run,
-        backups=[f"{one.check}: {one.seen}" for one in protection] or ["none are asked for (label tiphys.dev/backups)"],
+        backups=[one.seen if one.check == "backups" else f"{one.check}: {one.seen}" for one in protection]
+        or ["none are asked for (label tiphys.dev/backups)"],
     )
     log("plan", group=facts.topology.summary(), node=found.node, evicts=len(found.going), dry_run=dry_run)
     return DrainPreflight(not dry_run, facts.production and not dry_run, found.node, told)

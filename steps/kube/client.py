@@ -46,6 +46,8 @@ CLUSTER_WIDE = ("nodes", "namespaces", "persistentvolumes", "selfsubjectaccessre
 PAGE = 250
 """Objects in one answer where there may be many."""
 CLUSTER_LABEL = "mysql.oracle.com/cluster"
+CONNECTIONS = 32
+"""Connections to the API server that are kept open for the threads that share a client."""
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect to the API server, and to wait for its answer."""
 
@@ -352,4 +354,6 @@ def connect(namespace: str) -> Kube:
         seen = f"KUBECONFIG={path} is of no use" if path else "KUBECONFIG is not set and this is no pod of a cluster"
         raise BadParameters(f"No way to Kubernetes: {seen}: {error}. Set KUBECONFIG to a kubeconfig file.") from error
     settings.retries = False
+    # Its own number follows the cores; a drain asks for many pods at once, and would open a connection for each.
+    settings.connection_pool_maxsize = CONNECTIONS
     return Kube(ApiClient(settings), namespace)

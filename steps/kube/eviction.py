@@ -1,13 +1,14 @@
 """Emptying a node as a drain does: which of its pods go, and their eviction, with each pod's time.
 
-Deciding is a function of the pods; evicting goes on in parallel, and what a disruption budget holds (429) is asked for
-again until a deadline.
+Deciding is a function of the pods. Evicting goes on in parallel, the slowest pods first. What a disruption budget holds
+(429) is asked for again until a deadline, and of the pods of one budget only one at a time: while it is held so are the
+others, and an API server has better things to do than to say no to each of them every second.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,16 +21,22 @@ from steps.log import log
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 FINISHED = "has finished"
 """Why a pod is left alone whose containers have all ended: a drill has no business with its logs."""
+OWN_STEP = "is a step of this drill"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 DEFAULT_GRACE_SECONDS = 30
 MARGIN_SECONDS = 30
 """What a kubelet needs beside the grace period: to stop containers, unmount volumes and tell the API server."""
 PARALLEL = 16
 """Evictions that are asked for at the same time."""
-AGAIN_SECONDS = 1.0
-"""How long a pod that a budget holds is left before it is asked for again."""
+AGAIN_SECONDS = (0.25, 2.0)
+"""How long a pod that a budget holds is left before it is asked for again: at first, and at most. Each time it is held
+the pause grows by half; it starts anew when one of its budget's pods was let go."""
+TICK_SECONDS = 0.02
 LOOK_SECONDS = 0.5
 """How often the node's pods are listed to see which have gone."""
+LOOK_SHARE, LOOK_MOST = 2, 2.0
+"""… but with pauses of this many times what the listing took, for a node may have many pods; no pause is longer than
+that many seconds."""
 
 
 class Action(StrEnum):
@@ -131,7 +138,7 @@ def _decide(pod: Object, policy: Policy) -> Decision:
         return made(Action.SKIP, FINISHED)
     if namespace == policy.namespace and labels.get(WORKFLOW_LABEL) == policy.workflow:
         # The step that drains is kept off the node by its affinity; the one before it may have run here.
-        return made(Action.SKIP, "is a step of this drill")
+        return made(Action.SKIP, OWN_STEP)
     ours = namespace == policy.namespace and labels.get(CLUSTER_LABEL) == policy.cluster
     volumes = [str(volume["name"]) for volume in spec.get("volumes") or [] if "emptyDir" in volume]
     if volumes and not ours and not policy.empty_dir:
@@ -164,6 +171,7 @@ def drain(
     decisions: Sequence[Decision],
     seconds: float,
     *,
+    budgets: Mapping[str, str] | None = None,
     stopped: Callable[[], bool] = lambda: False,
     into: list[Evicted] | None = None,
 ) -> list[Evicted]:
@@ -174,6 +182,7 @@ def drain(
         node: its name.
         decisions: of :func:`decide`.
         seconds: until when budgets and slow pods are waited for.
+        budgets: UID of a pod to its disruption budget, as far as is known; a pod without one is asked for by itself.
         stopped: asked all the time; True ends the drain.
         into: where each pod's way is kept from the start, for whoever cannot wait for the end.
 
@@ -182,27 +191,64 @@ def drain(
     """
     began = time.monotonic()
     ways = [] if into is None else into
-    ways += [Evicted(one.namespace, one.pod, one.uid) for one in decisions if one.action is Action.EVICT]
-    due = {way.uid: 0.0 for way in ways}
-    asking: dict[str, Future[None]] = {}
-    looked = 0.0
+    going = sorted((one for one in decisions if one.action is Action.EVICT), key=lambda one: -one.seconds)
+    lines: dict[str, _Line] = {}
+    for one in going:
+        way = Evicted(one.namespace, one.pod, one.uid)
+        ways.append(way)
+        lines.setdefault((budgets or {}).get(one.uid, one.uid), _Line()).ways.append(way)
+    look_at = LOOK_SECONDS
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="evict") as pool:
         while any(way.gone is None for way in ways):
             now = time.monotonic() - began
             if now >= seconds or stopped():
                 break
-            for way in ways:
-                asked = asking.get(way.uid)
-                if way.accepted is None and due[way.uid] <= now and (asked is None or asked.done()):
-                    due[way.uid] = now + AGAIN_SECONDS
-                    asking[way.uid] = pool.submit(_ask, kube, way, began)
-            if now - looked >= LOOK_SECONDS:
-                looked = now
+            for line in lines.values():
+                line.go_on(pool, kube, began, now)
+            if now >= look_at:
                 _look(kube, node, ways, began)
-            time.sleep(0.05)
-        for future in asking.values():
-            future.cancel()
+                looked = time.monotonic() - began
+                look_at = looked + min(max(LOOK_SECONDS, LOOK_SHARE * (looked - now)), LOOK_MOST)
+            time.sleep(TICK_SECONDS)
+        for line in lines.values():
+            line.cancel()
     return ways
+
+
+class _Line:
+    """The pods of one disruption budget, of which one at a time is asked for; or one pod without a budget."""
+
+    def __init__(self) -> None:
+        self.ways: list[Evicted] = []
+        self._asking: Future[None] | None = None
+        self._asked: Evicted | None = None
+        self._due = 0.0
+        self._pause = AGAIN_SECONDS[0]
+
+    def go_on(self, pool: ThreadPoolExecutor, kube: Kube, began: float, now: float) -> None:
+        """Ask for the next pod, or for the same one again, when it is time to."""
+        if self._asking is not None:
+            if not self._asking.done():
+                return
+            assert self._asked is not None
+            if self._asked.accepted is None:
+                self._due = now + self._pause
+                self._pause = min(self._pause * 1.5, AGAIN_SECONDS[1])
+                # One that cannot go for a reason of its own must not hold up the others for ever.
+                self.ways.append(self.ways.pop(self.ways.index(self._asked)))
+            else:
+                self._due, self._pause = 0.0, AGAIN_SECONDS[0]
+            self._asking = None
+        if now < self._due:
+            return
+        self._asked = next((way for way in self.ways if way.accepted is None and way.gone is None), None)
+        if self._asked is not None:
+            self._asking = pool.submit(_ask, kube, self._asked, began)
+
+    def cancel(self) -> None:
+        """Ask for no more."""
+        if self._asking is not None:
+            self._asking.cancel()
 
 
 def stayed(ways: Sequence[Evicted]) -> str:

@@ -57,25 +57,40 @@ def whole(platform: Platform, demo: str) -> Iterator[str]:
 
 
 def test_a_budget_that_holds_is_named_and_a_cordon_of_somebody_else_stays(platform: Platform, whole: str) -> None:
-    primary = topology(platform, whole).primary
-    assert primary is not None
-    node, uid = node_of(platform, primary.pod), platform.kube.get("pods", primary.pod)["metadata"]["uid"]
-    selector = {"matchLabels": {"statefulset.kubernetes.io/pod-name": primary.pod}}
+    routers = {one["metadata"]["name"]: one for one in platform.kube.routers(whole)}
+    selector = {"matchLabels": {"mysql.oracle.com/cluster": whole, "component": "mysqlrouter"}}
     platform.kube.create("poddisruptionbudgets", budget(BUDGET, selector))
-    platform.kube.patch("nodes", node, {"spec": {"unschedulable": True}})
+    eventually("the budget knows its pods", lambda: knows(platform, len(routers)))
+    node = ""
     try:
+        planned = platform.succeeds("node-drain-drill", cluster=whole, target="router", dry_run="true")
+        assert f"{BUDGET} lets 0 go now" in planned.outputs["plan"], planned.outputs["plan"]
+        node = planned.outputs["node"]
+        platform.kube.patch("nodes", node, {"spec": {"unschedulable": True}})
         done = platform.run(
-            "node-drain-drill", cluster=whole, eviction_seconds=4, steady_seconds=1, max_write_downtime_seconds=120
+            "node-drain-drill",
+            cluster=whole,
+            target="router",
+            eviction_seconds=4,
+            steady_seconds=1,
+            max_write_downtime_seconds=120,
         )
         assert cordoned(platform) == [node], "who cordoned it by hand finds it so"
     finally:
         platform.kube.delete("poddisruptionbudgets", BUDGET)
-        platform.kube.patch("nodes", node, {"spec": {"unschedulable": None}})
+        if node:
+            platform.kube.patch("nodes", node, {"spec": {"unschedulable": None}})
     assert done.phase == "Failed" and done.outputs.get("verdict") == "INVALID", platform.logs(done)
-    assert platform.kube.get("pods", primary.pod)["metadata"]["uid"] == uid
+    now = {one["metadata"]["name"]: one["metadata"]["uid"] for one in platform.kube.routers(whole)}
+    assert now == {name: one["metadata"]["uid"] for name, one in routers.items()}
     report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
     told = " ".join(report["measuring"]["holes"])
-    assert primary.pod in told and ("PodDisruptionBudget" in told or BUDGET in told), told
+    assert BUDGET in told and [name for name in routers if name in told], told
+
+
+def knows(platform: Platform, pods: int) -> bool:
+    status = platform.kube.get("poddisruptionbudgets", BUDGET).get("status") or {}
+    return bool(status.get("expectedPods") == pods and status.get("disruptionsAllowed") == 0)
 
 
 def budget(name: str, selector: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +138,8 @@ def test_a_drain_after_a_switchover_gives_everything_back(platform: Platform, wh
     ways = {way["pod"]: way for way in report["evictions"]}
     assert ways[before.pod]["uid"] == uid and all(way["gone_seconds"] is not None for way in ways.values())
     assert "drained after a switchover" in report["sentence"]
+    nodes = {node_of(platform, pod["metadata"]["name"]) for pod in platform.kube.servers(whole)}
+    assert len(nodes) == 3, f"members that the drill left on one node were moved apart: {report['placement']}"
     measured = platform.kube.all("pods", f"workflows.argoproj.io/workflow={done.name}")
     places = {one["spec"]["nodeName"] for one in measured if "drain-measure" in one["metadata"]["name"]}
     assert places and node not in places, "a drill drains no node that it runs on"

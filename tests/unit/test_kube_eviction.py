@@ -13,7 +13,7 @@ from pods_help import Cluster, cluster, pod
 from steps.kube import client
 from steps.kube.client import Kube
 from steps.kube.errors import NotFound
-from steps.kube.eviction import MARGIN_SECONDS, Action, Policy, decide, drain, patience, pods_on, stayed
+from steps.kube.eviction import MARGIN_SECONDS, Action, Evicted, Policy, decide, drain, patience, pods_on, stayed
 from tiphys.local.platform.access import write_kubeconfig
 
 POLICY = Policy("drill-1", "tiphys", "demo")
@@ -214,6 +214,45 @@ def test_what_keeps_a_pod_whose_eviction_was_accepted_is_told(kube: Kube) -> Non
     finally:
         kube.patch("pods", "stuck-0", {"metadata": {"finalizers": None}})
     assert "its finalizers keep it: example.com/keep" in stayed(ways), stayed(ways)
+
+
+def test_of_one_budget_s_pods_one_at_a_time_is_asked_for_and_none_waits_behind_a_held_one(kube: Kube) -> None:
+    kube.create("statefulsets", stateful("held", 4, "node-1"))
+    kube.create("statefulsets", stateful("loose", 2, "node-1"))
+    pods = [*ready(kube, "held", 4), *ready(kube, "loose", 2)]
+    kube.create("poddisruptionbudgets", budget("held", 0))
+    until(lambda: (kube.get("poddisruptionbudgets", "held").get("status") or {}).get("expectedPods") == 4)
+    held = {one["metadata"]["uid"]: "held" for one in pods if one["metadata"]["labels"]["app"] == "held"}
+    ways: list[Evicted] = []
+
+    def enough() -> bool:
+        """The loose ones have gone, and those held were asked for more than once."""
+        loose = [way for way in ways if way.uid not in held]
+        return all(way.gone is not None for way in loose) and sum(way.attempts for way in ways) >= len(loose) + 6
+
+    drain(kube, "node-1", decide(pods, POLICY), 90.0, budgets=held, stopped=enough, into=ways)
+    assert {way.pod for way in ways if way.gone is not None} == {"loose-0", "loose-1"}
+    asked = [way.attempts for way in ways if way.uid in held]
+    assert len(asked) == 4 and max(asked) - min(asked) <= 1, f"in turns: {asked}"
+    assert all("disruption budget held" in way.held for way in ways if way.uid in held)
+
+
+def test_the_slowest_pods_are_asked_for_first() -> None:
+    """With nothing behind it: every request fails, and the order of the ways is that of the asking."""
+    pods = [made(name, terminationGracePeriodSeconds=grace) for name, grace in (("a", 5), ("b", 300), ("c", 30))]
+
+    class Away:
+        def within(self, namespace: str) -> Away:
+            return self
+
+        def evict(self, pod: str, *, uid: str) -> None:
+            raise NotFound("gone")
+
+        def everywhere(self, *_: object) -> list[dict[str, Any]]:
+            return []
+
+    ways = drain(Away(), "node", decide(pods, POLICY), 5.0)  # type: ignore[arg-type]
+    assert [way.pod for way in ways] == ["b", "c", "a"]
 
 
 def test_a_pod_of_the_same_name_on_the_same_node_is_another_one(kube: Kube) -> None:
