@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -15,9 +16,11 @@ import pytest
 from pods_help import Cluster, cluster, condition, pod, until, wait_pod
 
 from tiphys.local.client import Kube
-from tiphys.local.kubelet import tcp_keys
+from tiphys.local.kubelet import cutting, tcp_keys
 from tiphys.local.kubelet.cutting import Cutter
+from tiphys.local.kubelet.launch import Launch
 from tiphys.local.kubelet.policies import ANNOTATION, cut_off, not_enforced
+from tiphys.local.kubelet.probes import Target, check
 
 PORT = 7000
 PROGRAM = """
@@ -42,12 +45,16 @@ def to_itself(old):
             print(name, flush=True)
         time.sleep(0.05)
 
+def later():
+    connection = socket.create_connection(far)
+    time.sleep(2)  # whoever looks for new connections has found this one, however busy the machine is
+    connection.sendall(b"anew")
+    time.sleep(0.5)
+
 def anew():
     while True:
-        connection = socket.create_connection(far)
-        time.sleep(0.2)
-        connection.sendall(b"anew")
-        time.sleep(0.2)
+        threading.Thread(target=later, daemon=True).start()
+        time.sleep(0.4)
 
 server = socket.create_server((ip, 7000))
 threading.Thread(target=serve, daemon=True).start()
@@ -274,3 +281,25 @@ def test_a_socket_of_both_versions_of_ip_is_cut_and_healed_too() -> None:
             assert [tcp_keys.unsign(each) for each in (near, far, near, far)] == [True, True, False, False]
             far.sendall(b"y")
             assert near.recv(1) == b"y"
+
+
+async def test_a_node_reaches_its_pods_also_while_they_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        key = cutting.key_of("0000-uid")
+        tcp_keys.sign(listener, key)
+        address, port = listener.getsockname()
+        target = Target(address, {"name": "main"}, lambda argv: Launch(argv))
+        probes: list[dict[str, Any]] = [{"tcpSocket": {"port": port}}, {"httpGet": {"port": port}}]
+        async with await asyncio.start_server(answer, sock=listener):
+            for probe in probes:
+                assert await check({**probe, "timeoutSeconds": 0.3}, target) == (False, "no answer within 0.3 s")
+            monkeypatch.setitem(cutting.keys, address, key)
+            for probe in probes:
+                good, seen = await check({**probe, "timeoutSeconds": 30}, target)
+                assert good, seen
