@@ -6,12 +6,12 @@ stops (``--stops``), terminates (``--terminates``) or deletes (``--deletes``) th
 reaper is started, as the CronWorkflow ``reap`` would at its next time, and within one reaper period there must be: no
 cordon, annotation, intent, ConfigMap entry or NetworkPolicy of a drill, no stopped process, no process or pod of the
 run, no lock, no ledger, and a whole group. ``--repeat crash:20`` runs drills without disturbing them, sums lost writes
-and tells downtimes.
+and tells downtimes. ``--aways`` kills the API server, again and again for some seconds, when the undoing begins.
 
 One line for each round, then one JSON line; exit code 1 after a failure, whose state is kept below ``--dumps``.
 ``--seed 3 --round kill:7`` runs one round again: same drill, same moment as a share of the drill's duration.
 
-Usage: ``python bench/chaos.py [--kills 3] [--stops 1] [--terminates 1] [--deletes 1] [--repeat DRILL:N] [--seed 1]``
+Usage: ``python bench/chaos.py [--kills 3] [--stops 1] [--terminates 1] [--deletes 1] [--aways 1] [--repeat DRILL:N]``
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any
 import click
 from chaos_parts.drills import FEW_CLIENTS, OUTAGES, Drill, drills, spread
 from chaos_parts.platform import Platform, Stuck
-from chaos_parts.processes import kill, victims
+from chaos_parts.processes import hold_down, kill, victims
 from chaos_parts.traces import Traces, dump
 
 from steps.errors import StepError
@@ -41,6 +41,7 @@ from tiphys.local.settings import Settings
 
 PERIOD_SECONDS = 300.0
 """Of the CronWorkflow `reap`."""
+AWAY_SECONDS = 6.0
 TRIES = 6
 """How often another moment is drawn for a round whose drill was over before it."""
 GENTLE = "repeat"
@@ -52,7 +53,7 @@ class Round:
     """One round and what came of it.
 
     Attributes:
-        kind: kill, stop, terminate, delete or repeat.
+        kind: kill, stop, terminate, delete, away or repeat.
         number: counts from 1 within its kind.
         drill: name of the drill.
         seed: of the whole bench.
@@ -127,7 +128,7 @@ class Bench:
         """Run a drill and disturb it at a random moment of its usual duration, which an undisturbed one has told."""
         for attempt in range(TRIES):
             chosen = random.Random(f"{self._seed}/{kind}/{number}/{attempt}")
-            share = chosen.random()
+            share = chosen.random() if kind != "away" else 0.0
             made = Round(kind, number, drill.name, self._seed, share=round(share, 4))
             try:
                 return self._round(made, drill, share * self.durations[drill.name], chosen)
@@ -174,6 +175,12 @@ class Bench:
     def _disturb(self, made: Round, began: float, chosen: random.Random) -> str:
         """Do it, and return what it hit."""
         platform, kind, run = self._platform, made.kind, made.run
+        if kind == "away":
+            while not (found := [one for one in victims(platform, run) if one.step == "drill-undo"]):
+                if platform.over(run):
+                    raise TooLate(time.monotonic() - began)
+                time.sleep(0.05)
+            return f"{found[0].step}: API server killed {hold_down(platform, 'apiserver', AWAY_SECONDS)} times"
         if kind != "kill":
             found = victims(platform, run)
             if platform.over(run):
@@ -290,6 +297,9 @@ def _known(record: Path | None, seed: int) -> list[Round]:
 @click.option("--stops", type=click.IntRange(0), default=1, show_default=True, help="Rounds with a stopped run.")
 @click.option("--terminates", type=click.IntRange(0), default=1, show_default=True, help="With a terminated run.")
 @click.option("--deletes", type=click.IntRange(0), default=1, show_default=True, help="With a deleted Workflow.")
+@click.option(
+    "--aways", type=click.IntRange(0), default=1, show_default=True, help="Without an API server for a while."
+)
 @click.option("--repeat", "repeats", multiple=True, callback=_repeat, metavar="DRILL:N", help="N drills undisturbed.")
 @click.option("--drills", "only", default="", help="Only these, by commas. [default: all that leave a majority]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of drills' moments.")
@@ -304,6 +314,7 @@ def main(
     stops: int,
     terminates: int,
     deletes: int,
+    aways: int,
     repeats: list[tuple[str, int]],
     only: str,
     seed: int,
@@ -322,7 +333,7 @@ def main(
     for name in [*names, *(name for name, _ in repeats)]:
         if name not in known:
             raise click.ClickException(f"no drill {name!r}; there are: {', '.join(known)}")
-    wanted = {"kill": kills, "stop": stops, "terminate": terminates, "delete": deletes}
+    wanted = {"kill": kills, "stop": stops, "terminate": terminates, "delete": deletes, "away": aways}
     todo = plan({kind: count for kind, count in wanted.items() if count}, repeats, names)
     if one:
         wish, _, digits = one.partition(":")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from chaos_parts.platform import Platform
 from tiphys.local.kubelet.launch import main_process
 from tiphys.local.kubelet.processes import read_stat
+from tiphys.local.platform.record import Record
 from tiphys.local.settings import PLATFORM_VARIABLE
 
 
@@ -79,6 +81,18 @@ def kill(platform: Platform, victim: Victim) -> bool:
         return False
     finally:
         os.close(handle)
+
+
+def hold_down(platform: Platform, part: str, seconds: float) -> int:
+    """SIGKILL a part of the platform as often as its supervisor starts it, for a time; return how often."""
+    limit, count = time.monotonic() + seconds, 0
+    while time.monotonic() < limit:
+        pid = Record.load(platform.home).parts[part].pid
+        stat = read_stat(pid) if pid else None
+        if stat is not None and stat.alive:
+            count += kill(platform, Victim(pid, stat.started, part, ""))
+        time.sleep(0.05)
+    return count
 
 
 def of_platform(home: Path) -> list[Process]:

@@ -79,7 +79,7 @@ def test_the_bench_sees_what_a_drill_may_leave(platform: Platform, dirty: str, m
 
 
 def test_drills_that_are_killed_stopped_and_terminated_leave_nothing(platform: Platform, whole: str) -> None:
-    words = ["--kills=1", "--stops=1", "--terminates=1", "--deletes=1", "--drills=switchover", "--seed=5"]
+    words = ["--kills=1", "--stops=1", "--terminates=1", "--deletes=1", "--aways=0", "--drills=switchover", "--seed=5"]
     done = subprocess.run(
         [sys.executable, BENCH / "chaos.py", "--home", platform.home, "--cluster", whole, *words],
         capture_output=True,
