@@ -261,6 +261,8 @@ def _sentence(outcome: Outcome, drills: Sequence[Drill], points: int) -> str:
         lost = [int(one["lost_writes"]) for one in counted if one.get("lost_writes") is not None]
         fate = f"{count(sum(lost), 'acknowledged write')} {'was' if sum(lost) < 2 else 'were'} lost"
         text += f"; writes stopped for {seconds(longest)} at most, and {fate if lost else 'none were verified'}"
+    if slower := sum(one.comparison.regressed for one in drills):
+        text += f"; {count(slower, 'drill')} {'has' if slower == 1 else 'have'} become slower"
     return f"The game day was stopped before its end: {text}." if outcome is Outcome.ABORTED else f"{text}."
 
 
