@@ -6,11 +6,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,27 @@ def test_the_last_event_is_taken_from_the_config_map_as_argo_events_left_it(plat
         eventually(lambda: len(times(home)) >= 9)
         eventually(lambda: json.loads(kept(home, "m")["calendar.often"])["eventTime"] != long_ago)
         assert gaps(times(home)) == {timedelta(days=1)}
+
+
+def test_a_schedule_that_is_changed_has_no_past(platform: Settings) -> None:
+    home = platform.home
+    create(home, {"eventsources": [source(often={"schedule": "0 0 29 2 *", "persistence": KEPT})]})
+    create(home, {"sensors": [by_the_second()]})
+    log = home / "gateway.log"
+    with gateway(platform):
+        eventually(lambda: "keeps a calendar" in log.read_text())
+    with closing(sqlite3.connect(home / "events.sqlite")) as database, database:
+        database.execute("UPDATE calendars SET last = last - 86400")
+
+    async def change(kube: Kube) -> None:
+        calendar = {"often": {"schedule": None, "interval": "1s"}}
+        await kube.patch("eventsources", "calendar", {"spec": {"calendar": calendar}}, "tiphys")
+
+    changed = datetime.now(UTC)
+    in_kube(home, change)
+    with gateway(platform):
+        eventually(lambda: len(times(home)) > 1)
+    assert min(times(home)) > changed and gaps(times(home)) == {timedelta(seconds=1)}
 
 
 def test_what_keeps_a_calendar_from_going_is_said(platform: Settings) -> None:

@@ -42,12 +42,18 @@ class Schedule:
     """A cron schedule.
 
     Attributes:
+        text: as it was given.
         fields: the values that each of the five fields takes.
         either_day: whether one of day of the month and day of the week is enough (both are restricted).
     """
 
+    text: str
     fields: tuple[frozenset[int], ...]
     either_day: bool
+
+    def __str__(self) -> str:
+        """Return it as it was given."""
+        return self.text
 
     def following(self, after: datetime, zone: ZoneInfo) -> datetime:
         """Return the first moment after `after`.
@@ -121,6 +127,12 @@ class Calendar:
                 return after
         raise CalendarError("exclusionDates: they leave no moment within the next five years")
 
+    @property
+    def moments(self) -> str:
+        """What tells when there are events: another text is another calendar, whose past is not made up for."""
+        excluded = ",".join(str(day) for day in sorted(self.excluded))
+        return f"{self.zone.key} {self.schedule or self.interval} {excluded}"
+
     def begin(self, now: datetime, last: datetime | None) -> datetime:
         """Return the moment after which events are given.
 
@@ -185,7 +197,7 @@ def parse_schedule(text: str) -> Schedule:
         what = f"schedule: {text!r} has {len(words)} fields"
         raise CalendarError(f"{what}; expected 5: minute, hour, day of the month, month, day of the week")
     parsed = [_parse_field(word, *known) for word, known in zip(words, _FIELDS, strict=True)]
-    return Schedule(tuple(values for values, _ in parsed), not parsed[2][1] and not parsed[4][1])
+    return Schedule(text, tuple(values for values, _ in parsed), not parsed[2][1] and not parsed[4][1])
 
 
 def _parse_field(text: str, name: str, least: int, most: int, names: dict[str, int]) -> tuple[frozenset[int], bool]:

@@ -4,7 +4,8 @@ How Argo Events does it (pkg/eventsources/sources/calendar/start.go): moments th
 lost, unless ``persistence`` names a ConfigMap and ``catchup`` is enabled; then they are given at the next start, and
 the one whose event was sent but not yet noted is given twice. Here the event's Workflows and the note of it are
 written in one transaction, so with ``catchup`` each moment comes exactly once, the first one too, which Argo Events
-knows nothing of before it happened; without it, what passes while the gateway is away is lost as there.
+knows nothing of before it happened; without it, what passes while the gateway is away is lost as there. A schedule that
+is changed begins anew, where Argo Events would make up for what the new one would have had since the last event.
 """
 
 from __future__ import annotations
@@ -88,11 +89,13 @@ class Occasions:
         async with self._writing[uid, source.event]:
             # What was being written when this calendar was changed is on disk now: it must not be given again.
             noted = self._store.last_occasion(uid, source.event)
-        known = [datetime.fromtimestamp(noted, UTC)] if noted is not None else []
+        known = [datetime.fromtimestamp(noted.time, UTC)] if noted is not None else []
         if calendar.config_map and (told := await self._told(source)):
             known.append(told)
-        last = calendar.begin(datetime.now(UTC), max(known, default=None))
-        if not known:
+        # What a new schedule would have had in the past was nobody's plan at that time.
+        changed, now = noted is not None and noted.moments != calendar.moments, datetime.now(UTC)
+        last = max([*known, now]) if changed else calendar.begin(now, max(known, default=None))
+        if noted is None or changed:
             await self._accept(source, last, [])
         log.info("keeps a calendar", extra={"calendar": source.event, "after": last.isoformat()})
         return last
@@ -115,7 +118,7 @@ class Occasions:
             await self._note(source, event)
 
     async def _accept(self, source: CalendarSource, moment: datetime, workflows: list[Object]) -> None:
-        occasion = Occasion(source.source["metadata"]["uid"], source.event, moment.timestamp())
+        occasion = Occasion(source.source["metadata"]["uid"], source.event, moment.timestamp(), source.calendar.moments)
         async with self._writing[occasion.source, occasion.event]:
             while True:
                 try:

@@ -35,9 +35,10 @@ CREATE TABLE IF NOT EXISTS accepted (
     UNIQUE (namespace, name)
 );
 CREATE INDEX IF NOT EXISTS waiting ON accepted (id) WHERE created IS NULL;
-CREATE TABLE IF NOT EXISTS occasions (
+CREATE TABLE IF NOT EXISTS calendars (
     source TEXT NOT NULL,
     event TEXT NOT NULL,
+    moments TEXT NOT NULL,
     last REAL NOT NULL,
     PRIMARY KEY (source, event)
 );
@@ -80,11 +81,13 @@ class Occasion:
         source: uid of the EventSource.
         event: name of the calendar in it.
         time: the moment, seconds since the epoch.
+        moments: what the calendar said its moments are.
     """
 
     source: str
     event: str
     time: float
+    moments: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,12 +138,12 @@ class Store:
         """
         return await self._put(workflows, occasion)
 
-    def last_occasion(self, source: str, event: str) -> float | None:
-        """Return how far a calendar has come, seconds since the epoch; None if nothing is known of it."""
+    def last_occasion(self, source: str, event: str) -> Occasion | None:
+        """Return how far a calendar has come; None if nothing is known of it."""
         row = self._reader.execute(
-            "SELECT last FROM occasions WHERE source = ? AND event = ?", (source, event)
+            "SELECT last, moments FROM calendars WHERE source = ? AND event = ?", (source, event)
         ).fetchone()
-        return float(row[0]) if row else None
+        return Occasion(source, event, float(row[0]), str(row[1])) if row else None
 
     async def _put(self, workflows: list[dict[str, Any]], occasion: Occasion | None) -> list[Accepted]:
         future: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
@@ -189,9 +192,13 @@ class Store:
         try:
             results = [[self._insert_one(workflow) for workflow in request.workflows] for request in batch]
             self._database.executemany(
-                "INSERT INTO occasions (source, event, last) VALUES (?, ?, ?) "
-                "ON CONFLICT (source, event) DO UPDATE SET last = max(last, excluded.last)",
-                [(one.source, one.event, one.time) for one in (request.occasion for request in batch) if one],
+                "INSERT INTO calendars (source, event, moments, last) VALUES (?, ?, ?, ?) ON CONFLICT (source, event) "
+                "DO UPDATE SET last = max(last, excluded.last), moments = excluded.moments",
+                [
+                    (one.source, one.event, one.moments, one.time)
+                    for one in (request.occasion for request in batch)
+                    if one
+                ],
             )
             marks = ",".join("?" * len(made))
             self._database.execute(f"UPDATE accepted SET created = ? WHERE id IN ({marks})", [time.time(), *made])
