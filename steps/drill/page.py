@@ -153,7 +153,7 @@ def limits(result: Result) -> list[str]:
         "longer timeouts may feel an outage for longer than this report says.",
         f"Interruptions under {OUTAGE_SECONDS} s are not counted as outages; the longest stretch is reported however "
         "short it is.",
-        "The fault hit one primary once, under the ledger's own load. More load, or another fault, may take longer.",
+        "The fault hit the cluster once, under the ledger's own load. More load, or another fault, may take longer.",
     ]
     if m.stalls:
         longest = max(stall.end - stall.start for stall in m.stalls)

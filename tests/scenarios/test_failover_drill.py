@@ -252,6 +252,28 @@ def test_clients_of_a_killed_router_go_on_through_another(platform: Platform, wh
     assert any(router in report["plan"] for router in (pod["metadata"]["name"] for pod in platform.kube.routers(whole)))
 
 
+def test_a_group_that_lost_its_quorum_is_repaired_and_loses_nothing(platform: Platform, whole: str) -> None:
+    before = topology(platform, whole).primary
+    assert before is not None
+    done = platform.succeeds(
+        "failover-drill",
+        cluster=whole,
+        fault="quorum-loss",
+        allow_outage="true",
+        steady_seconds=1,
+        max_write_downtime_seconds=300,
+        timeout_seconds=600,
+    )
+    assert done.outputs["lost-writes"] == "0"
+    assert done.outputs["new-primary"] == before.pod, "the survivor, which has every acknowledged write"
+    report = json.loads(platform.tiphys("report", done.name, "--json").stdout)
+    moments = {moment["key"]: moment["seconds"] for moment in report["timeline"]}
+    assert moments["landed"] < moments["no-quorum"] < moments["elected"] <= moments["first-write"] < moments["whole"]
+    others = {pod["metadata"]["name"] for pod in platform.kube.servers(whole)} - {before.pod}
+    assert all(pod in report["plan"] for pod in others)
+    assert report["measuring"]["fault_ended"] and not report["measuring"]["still_acting"]
+
+
 def test_the_reaper_thaws_what_a_killed_drill_has_frozen(platform: Platform, whole: str) -> None:
     name = submit(platform, cluster=whole, fault="freeze", steady_seconds=1, hold_seconds=120)
     eventually("the drill has hit", lambda: " landed " in platform.tiphys("logs", name).stdout)
