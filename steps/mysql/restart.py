@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steps.drill import intent
 from steps.errors import Refused, StepError, Temporary, TimedOut, VerdictAborted
 from steps.kube.client import Kube
-from steps.kube.errors import Conflict, NotFound, TooManyRequests
+from steps.kube.errors import Conflict, NotFound, TooManyRequests, Unreachable
 from steps.kube.pods import name_of, why_not_ready
 from steps.log import log
 from steps.mysql.connection import SERVER_PORT, Credentials, query, session
@@ -29,6 +29,9 @@ HELD_SECONDS = 60.0
 """How long a disruption budget may hold a pod while every member is there: its count lags behind for seconds, and one
 that holds it for longer will not let it go."""
 AGAIN_SECONDS = 1.0
+RUNNING_SECONDS = 20
+"""How long transactions that run on the old primary may take before their connections are ended."""
+WITHIN = "restart the servers within their pods: method=server asks for no eviction"
 BEHIND_SECONDS = 1.0
 """A member that needs no longer than this to apply what the primary has just executed is in step, though clients that
 write all the time never leave its queue empty."""
@@ -144,6 +147,8 @@ class _Run:
         number = 0
         while True:
             sight = self._calm(number)
+            if number == 0:
+                self._remember(sight)
             left = self._left(sight)
             if not left:
                 return
@@ -156,6 +161,12 @@ class _Run:
             number += 1
             heavy = weights(sight.topology, self._credentials)
             self._one(left[in_order(left, sight.topology, heavy)[0]], sight.topology, number, number - 1 + len(left))
+
+    def _remember(self, sight: Sight) -> None:
+        """Keep what tells each server's life from the next, for those that the caller has not kept himself."""
+        lives = {life.pod: life for life in map(life_of, sight.servers) if not self._wish.is_done(life)}
+        known = {**identities(lives, self._wish.method), **self._wish.known}
+        self._wish = replace(self._wish, known=known)
 
     def _left(self, sight: Sight) -> dict[str, Life]:
         lives = [life_of(pod) for pod in sight.servers]
@@ -209,7 +220,7 @@ class _Run:
         new = heir(candidates, weights(topology, self._credentials), queued)
         self._tell(Progress("switching", new, old))
         began = time.monotonic()
-        move_primary(self._kube, self._cluster, new, self._credentials)
+        move_primary(self._kube, self._cluster, new, self._credentials, running_seconds=RUNNING_SECONDS)
         self._tell(Progress("switched", new, old, seconds=time.monotonic() - began))
 
     def _one(self, life: Life, topology: Topology, number: int, of: int) -> None:
@@ -265,9 +276,15 @@ class _Run:
                 if time.monotonic() >= deadline:
                     raise Refused(
                         f"{life.pod} was not restarted: a disruption budget has held its pod for {HELD_SECONDS:.0f} s, "
-                        f"though every member is there. {error} Let the budget allow one pod, or restart the servers "
-                        "within their pods: method=server asks for no eviction."
+                        f"though every member is there. {error} Let the budget allow one pod, or {WITHIN}."
                     ) from error
+            except Unreachable as error:
+                if "PodDisruptionBudget" not in str(error):
+                    raise
+                # Kubernetes evicts no pod that two budgets select, and says so with a 500.
+                raise Refused(
+                    f"{life.pod} was not restarted, for its pod cannot be evicted. {error}. Leave it one, or {WITHIN}."
+                ) from error
             if reason := self._stop_reason():
                 raise VerdictAborted(f"Stopped while a disruption budget held {life.pod}: {reason}.")
             time.sleep(AGAIN_SECONDS)

@@ -206,8 +206,9 @@ def _measured(
     try:
         restart(kube, cluster, credentials, wish, workflow=workflow, on_progress=story.tell, stop_reason=stop_reason)
     except StepError as error:
-        if story.writes is not None and not isinstance(error, Temporary):
-            with suppress(StepError):  # the restart's own error matters more
+        # Who is told to stop has little time; and the restart's own error matters more than the writes.
+        if story.writes is not None and not isinstance(error, Temporary) and not stop_reason():
+            with suppress(StepError):
                 story.seen = story.writes.finish()
         raise
     if story.writes is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
 from steps.declare import option, parameter, step, target_options
+from steps.drill import intent
+from steps.drill.intent import another_drill
 from steps.errors import BadParameters, Refused
 from steps.kube import client
 from steps.kube.client import Kube
@@ -81,6 +83,8 @@ def scale_cluster(
     before = look(kube, cluster, credentials)
     current = _current(kube, before)
     made = plan(current, servers, routers, allow_outage=allow_outage, delete_claims=delete_claims)
+    if (noted := intent.read(before.cluster)) is not None:
+        made = replace(made, refusals=(another_drill(cluster, noted), *made.refusals))
     _tell(made, cluster, dry_run)
     if made.refusals and not dry_run:
         raise Refused(f"{cluster} was not scaled: {'; '.join(made.refusals)}.")
