@@ -100,10 +100,12 @@ def reap(namespace: str) -> Reaped:
         if entry.intent.workflow in over:
             with left.of(cluster=entry.cluster, workflow=entry.intent.workflow, fault=entry.intent.fault):
                 if book.find(kube, entry.intent.workflow) is not None:
+                    log("reaping", cluster=entry.cluster, workflow=entry.intent.workflow, what="entry in the book")
                     undo.undo_entry(kube, entry)
                     count += 1
     for name, workflow in orphans(clusters, phases, OVER):
         with left.of(cluster=name, workflow=workflow, what="scratch cluster"):
+            log("reaping", cluster=name, workflow=workflow, what="scratch cluster")
             count += remove(kube, name, workflow, seconds=REMOVE_SECONDS)
     left.tell()
     return Reaped(count)
