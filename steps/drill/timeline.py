@@ -146,7 +146,9 @@ def timeline(
         routed = None
     routed = min(moment for moment in (routed, first_write) if moment is not None) if routed or first_write else None
     whole_note = "every member is ONLINE in the majority's view"
-    whole = _whole_from(after, elected if elected is not None else left)
+    # With a drained Router's node another member than the target may have gone.
+    missed = next((seen.at for seen in after if seen.topology.online < seen.topology.expected), None)
+    whole = _whole_from(after, next((at for at in (elected, left, missed) if at is not None), None))
     if after and all(seen.topology.online == seen.topology.expected for seen in after):
         whole, whole_note = None, NEVER_LOST
     back = router_back(target, evidence)

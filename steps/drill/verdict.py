@@ -87,7 +87,8 @@ def judge(
 def _no_proof(measurement: Measurement) -> str:
     if measurement.end == "aborted":
         return "It was stopped before there was proof that the fault had landed."
-    return f"There is no proof that the fault landed ({measurement.end_reason or 'none was found'})."
+    why = measurement.injection_error.partition(": ")[2] or measurement.end_reason or "none was found"
+    return f"There is no proof that the fault landed ({why})."
 
 
 def _failures(

@@ -27,6 +27,7 @@ from steps.drill.evidence import Target, router_back
 from steps.drill.fault import Scene
 from steps.drill.guards import refusals
 from steps.drill.reap import reap
+from steps.drill.result import evaluate
 from steps.drill.samples import PodSample
 from steps.drill.timeline import timeline
 from steps.errors import BadParameters, Refused, StepError
@@ -158,6 +159,13 @@ def test_it_landed_only_where_the_node_was_seen_empty() -> None:
     assert proof is not None and "uid-9" in proof.text and "was empty" in proof.text and proof.seen_at >= EXPELLED_AT
     assert fault.proof(m.target, replace(full, witness="")) is None, "a drain that did not come to its end"
     assert fault.proof(m.target, replace(full, pods=m.pods)) is None, "the pod is still the same"
+
+
+def test_a_drain_that_did_not_land_names_what_held_it() -> None:
+    error = "StepError: Node node-1 was not empty after 4 s: pod tiphys/demo-0: disruption budget holds-all"
+    m = replace(measurement(), proof=None, end="not-landed", end_reason="no proof within 5 s", injection_error=error)
+    reasons = evaluate(m, None).verdict.reasons
+    assert "Node node-1 was not empty after 4 s" in reasons[0] and "holds-all" in reasons[0], reasons
 
 
 def test_a_router_s_node_is_drained_when_its_pod_is_another_one_and_all_are_ready_again() -> None:
