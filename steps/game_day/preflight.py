@@ -33,6 +33,7 @@ def game_day_preflight(
     from steps.game_day import plan
     from steps.game_day.steady import look
     from steps.kube.client import connect
+    from steps.report.outcome import count
 
     entries = plan.read(drills, allow_outage=allow_outage)
     kube = connect(namespace)
@@ -56,8 +57,8 @@ def game_day_preflight(
     begin = "Dry run, nothing was changed. This game day would do" if dry_run else "This game day does"
     approval = " One approval at the start counts for every drill." if production else ""
     text = (
-        f"{begin} {len(entries)} drills on cluster {cluster}: {told}; each after the cluster is steady, and each with "
-        f"its own guards.{approval} Now: {seen.told}."
+        f"{begin} {count(len(entries), 'drill')} on cluster {cluster}: {told}; each after the cluster is steady, and each "
+        f"with its own guards.{approval} Now: {seen.told}."
     )
     log("plan", plan=text, dry_run=dry_run)
     return GameDayPreflight(not dry_run, production and not dry_run, text)

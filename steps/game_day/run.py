@@ -214,7 +214,8 @@ class GameDay:
             if is_over(found):
                 child.report, child.page = artifact_key(found, "report-json"), artifact_key(found, "report-html")
                 return
-            self._answer(found)
+            if self._answer(found):
+                continue
             if (at := _at(found)) != said or now - told_at >= TELL_SECONDS:
                 log("drill-goes-on", number=number, run=child.run, at=at, seconds=round(now - started))
                 said, told_at = at, now
@@ -239,14 +240,16 @@ class GameDay:
             return ""
         return why
 
-    def _answer(self, child: Object) -> None:
-        """Give a drill that asks for an approval the one that the whole game day has got."""
+    def _answer(self, child: Object) -> bool:
+        """Give a drill that asks for an approval the one that the whole game day has got; tell whether it asked."""
         from steps.kube.workflows import resume_patch, waiting
 
-        if self._rules.approved and waiting(child):
-            name = str(child["metadata"]["name"])
-            self._kube.patch("workflows", name, resume_patch(child, {"approve": "YES"}))
-            log("drill-approved", run=name, by=f"the approval of {self.state.game_day}")
+        if not self._rules.approved or not waiting(child):
+            return False
+        name = str(child["metadata"]["name"])
+        self._kube.patch("workflows", name, resume_patch(child, {"approve": "YES"}))
+        log("drill-approved", run=name, by=f"the approval of {self.state.game_day}")
+        return True
 
     def _verdict(self, child: Child) -> str:
         from steps.game_day.collect import report_of
