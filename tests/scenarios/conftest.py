@@ -25,8 +25,12 @@ S3_SECONDS = 660.0
 """Longer than versitygw's build may take before another server stands in."""
 
 
+NEEDS_S3 = ("backup", "restore", "game_day")
+"""Words in the names of tests whose steps talk to S3 themselves."""
+
+
 def _needs_s3(path: Path) -> bool:
-    return path.parent.name == "scenarios" and any(word in path.stem for word in ("backup", "restore"))
+    return path.parent.name == "scenarios" and any(word in path.stem for word in NEEDS_S3)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def s3_first(request: pytest.FixtureRequest) -> None:
-    """Wait for the S3 server where a test is about backups."""
+    """Wait for the S3 server where a test's steps talk to it."""
     if _needs_s3(request.path):
         home = request.getfixturevalue("platform").home
         deadline = time.monotonic() + S3_SECONDS
