@@ -129,8 +129,9 @@ def switch_primary(
         done = run.switch(measure=measure and choice.is_needed)
     except Temporary:
         raise  # the note stays: tried again, this run is taken up where it was
-    except StepError:
+    except StepError as error:
         _clear(kube, cluster, workflow)
+        error.outputs = error.outputs or _as_it_is(kube, cluster, credentials, choice, str(error))
         raise
     _clear(kube, cluster, workflow)
     if done.lost_writes:
@@ -284,6 +285,15 @@ def _reasons(choice: Choice) -> list[str]:
     """Return why this member, and what was seen of all, in lines."""
     lines = [f"why {choice.new.pod}: {choice.why}", *(f"  {line}" for line in choice.seen)]
     return [f"  {line}" for line in [*lines, *(f"warning: {warning}" for warning in choice.warnings)]]
+
+
+def _as_it_is(kube: Kube, cluster: str, credentials: Credentials, choice: Choice, summary: str) -> Switched | None:
+    """Return who is the primary after a switch that went wrong; None where nobody can tell."""
+    try:
+        return _outputs(choice, read_topology(kube, cluster, credentials=credentials), None, summary)
+    except StepError as error:
+        log("primary-not-read", why=str(error))
+        return None
 
 
 def _untouched(topology: Topology, summary: str) -> Switched:
