@@ -89,7 +89,8 @@ def reap(namespace: str) -> Reaped:
         drill = noted.get(name)
         drilled = drill is not None and drill.workflow in over
         with left.of(cluster=name):
-            if drill is not None and drilled:
+            # Looked at again: another reaper may have undone the drill meanwhile, and the next one may have begun.
+            if drill is not None and drilled and intent.read(kube.find("innodbclusters", name) or cluster) == drill:
                 log("reaping", cluster=name, workflow=drill.workflow, fault=drill.fault)
                 undo.undo(kube, cluster, drill)
                 count += 1

@@ -145,6 +145,21 @@ def test_a_slow_reaper_leaves_the_next_drills_note_alone(kube: Kube, monkeypatch
     assert noted(kube) == ["the-next", "the-next"]
 
 
+def test_what_was_undone_while_a_reaper_waited_is_not_undone_again(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could be the next drill's fault by then: the same process, frozen again."""
+    drilled(kube, "a")
+    undone: list[str] = []
+    monkeypatch.setitem(FAULTS, FAULT, Meddler(undone.append))
+
+    def wait(kube: Kube, workflows: object) -> None:
+        intent.remove(kube, "a", "drill-of-a")
+        intent.write(kube, "a", intent.Intent("the-next", FAULT, intent.now()))
+
+    monkeypatch.setattr("steps.drill.reap.wait_for_pods", wait)
+    run()
+    assert undone == [] and noted(kube) == ["the-next", "the-next"]
+
+
 def test_a_step_that_still_ends_its_fault_is_waited_for(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
     drilled(kube, "a")
     labels = {"workflows.argoproj.io/workflow": "drill-of-a"}
