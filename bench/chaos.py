@@ -2,11 +2,12 @@
 
 Against a running platform (``tiphys up``) with a cluster that is open to drills. Each round starts a drill, and at a
 random moment of it, from its first step to its undoing, kills the process of the step that runs (``--kills``), or
-stops (``--stops``), terminates (``--terminates``) or deletes (``--deletes``) the run. When the run has ended, one
-reaper is started, as the CronWorkflow ``reap`` would at its next time, and within one reaper period there must be: no
-cordon, annotation, intent, ConfigMap entry or NetworkPolicy of a drill, no stopped process, no process or pod of the
-run, no lock, no ledger, and a whole group. ``--repeat crash:20`` runs drills without disturbing them, sums lost writes
-and tells downtimes. ``--aways`` kills the API server, again and again for some seconds, when the undoing begins.
+stops (``--stops``), terminates (``--terminates``) or deletes (``--deletes``) the run. Where the run has ended and left
+something, one reaper is started, as the CronWorkflow ``reap`` would at its next time, and within one reaper period
+there must be: no cordon, annotation, intent, ConfigMap entry or NetworkPolicy of a drill, no stopped process, no
+process or pod of the run, no lock, no ledger, and a whole group. ``--repeat crash:20`` runs drills without disturbing
+them, sums lost writes and tells downtimes. ``--aways`` kills the API server, again and again for some seconds, when
+the undoing begins.
 
 One line for each round, then one JSON line; exit code 1 after a failure, whose state is kept below ``--dumps``.
 ``--seed 3 --round kill:7`` runs one round again: same drill, same moment as a share of the drill's duration.
@@ -64,7 +65,7 @@ class Round:
         ended: phase of the run.
         took: seconds from submission to the run's end.
         left: what was left when the run had ended, before any reaper.
-        reaper: phase of the reaper that was started then.
+        reaper: phase of the reaper that was started then, if something was left.
         clean_after: seconds from the run's end until nothing was left.
         outputs: of the run.
         failures: what is wrong; empty for a good round.
@@ -96,7 +97,7 @@ class Round:
                 f"{key}={self.outputs.get(key) or '?'}" for key in ("verdict", "lost-writes", "write-downtime-seconds")
             )
         else:
-            told = f"at {self.moment:5.1f} s {self.hit:44} left {len(self.left)}, reaper {self.reaper or 'not run'}"
+            told = f"at {self.moment:5.1f} s {self.hit:44} left {len(self.left)}, reaper {self.reaper or 'not needed'}"
         clean = "never" if self.clean_after is None else f"{self.clean_after:.1f} s"
         failed = f"  FAILED: {'; '.join(self.failures)}" if self.failures else ""
         return f"{time.strftime('%H:%M:%S')} {head} {told}; {self.ended} after {self.took:.0f} s, clean {clean}{failed}"
@@ -123,6 +124,7 @@ class Bench:
         self._platform, self._seed, self._dumps = platform, seed, dumps
         self._traces, self._commit = Traces(platform), commit()
         self.durations: dict[str, float] = {}
+        self._clean_now = False
 
     def disturbed(self, kind: str, number: int, drill: Drill) -> Round:
         """Run a drill and disturb it at a random moment of its usual duration, which an undisturbed one has told."""
@@ -147,7 +149,9 @@ class Bench:
     def _round(self, made: Round, drill: Drill, moment: float | None, chosen: random.Random) -> Round:
         platform, made.commit = self._platform, self._commit
         try:
-            platform.until("a clean place before the round", lambda: not self._traces.of(), pause=0.5)
+            if not self._clean_now:
+                platform.until("a clean place before the round", lambda: not self._traces.of(), pause=0.5)
+            self._clean_now = False
             if drill.drains:
                 spread(platform)
             began = time.monotonic()
@@ -211,7 +215,7 @@ class Bench:
             verdict = made.outputs.get("verdict")
             made.failures += [f"verdict {verdict or 'none'}"] if verdict != "PASS" else []
             made.failures += [f"an undisturbed drill left: {'; '.join(left)}"] if left else []
-        if made.kind != GENTLE:
+        elif left:
             reaper = platform.reap()
             platform.until(f"{reaper} ends", lambda: platform.over(reaper))
             made.reaper = platform.phase(reaper)
@@ -223,6 +227,7 @@ class Bench:
             made.failures.append(f"left after {PERIOD_SECONDS:.0f} s: {'; '.join(left)}")
         else:
             made.clean_after = round(time.monotonic() - ended, 1)
+            self._clean_now = True
 
 
 def summary(rounds: Iterable[Round], seed: int) -> dict[str, Any]:
