@@ -57,8 +57,8 @@ def game_day_preflight(
     begin = "Dry run, nothing was changed. This game day would do" if dry_run else "This game day does"
     approval = " One approval at the start counts for every drill." if production else ""
     text = (
-        f"{begin} {count(len(entries), 'drill')} on cluster {cluster}: {told}; each after the cluster is steady, and each "
-        f"with its own guards.{approval} Now: {seen.told}."
+        f"{begin} {count(len(entries), 'drill')} on cluster {cluster}: {told}; each after the cluster is steady, "
+        f"and each with its own guards.{approval} Now: {seen.told}."
     )
     log("plan", plan=text, dry_run=dry_run)
     return GameDayPreflight(not dry_run, production and not dry_run, text)
