@@ -185,7 +185,8 @@ class GameDay:
             self._save()
         self._follow(number, known)
         ended = self._kube.find("workflows", known.run)
-        if parent and ended:
+        # One that is gone by now would take it along, with what it tells of how it ended.
+        if ended and (parent := self._parent()) and not parent["metadata"].get("deletionTimestamp"):
             children.adopt(self._kube, parent, ended)
         self._save()
         return known
