@@ -24,6 +24,7 @@ NAMESPACE = "tiphys"
 """Where the pack's accounts are, and the only one in which their Roles hold."""
 IMAGE = os.environ.get("TIPHYS_E2E_IMAGE", "docker.io/library/busybox:1.37")
 """Any image with `sh` and `sleep`."""
+HOSTNAME = "kubernetes.io/hostname"
 HOME_LABEL = "tiphys.dev/e2e"
 """On the nodes on which a test's pods may run."""
 LIMIT_SECONDS = 240.0
