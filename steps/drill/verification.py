@@ -132,8 +132,9 @@ def compare(
 
 
 def verify(kube: Kube, record: Recorded, *, keep_ledger: bool = False) -> Verification:
-    """Read the ledger on every member and compare; deletes the run's rows afterwards unless told to keep them.
+    """Read the ledger on every member and compare. Can be done again: the rows are deleted by whoever undoes the run.
 
+    A step that deleted them itself and was lost before its outputs were kept would find every write lost the next time.
     A cluster without a primary gives a verification in which everything is unchecked: a drill that ended badly needs
     its report most.
 
@@ -159,13 +160,10 @@ def verify(kube: Kube, record: Recorded, *, keep_ledger: bool = False) -> Verifi
             if ids is not None:
                 found[copy.pod] = ids
             log("member-read", pod=copy.pod, rows=copy.rows, caught_up=copy.caught_up, note=copy.note)
-    verification = compare(record, copies, found, topology.expected)
-    with session(topology.primary.address, SERVER_PORT, credentials, what=topology.primary.pod) as primary:
-        if keep_ledger:
+    if keep_ledger:
+        with session(topology.primary.address, SERVER_PORT, credentials, what=topology.primary.pod) as primary:
             rows.keep(primary, record.run)
-        else:
-            log("ledger-cleared", rows=rows.clear(primary, record.run))
-    return verification
+    return compare(record, copies, found, topology.expected)
 
 
 def _with_primary(kube: Kube, cluster: str, credentials: Credentials) -> Topology:
