@@ -78,7 +78,8 @@ def container(
         environment += [_variable(name, encryption.SECRET, key) for name, key in encryption.VARIABLES.items()]
     retry = None
     if retry_when is not None:
-        backoff = Backoff(duration="2s", factor=IntOrString(root="2"), max_duration="2m")
+        # No longest duration: Argo counts it from the first try's start, and would give up on a long step at once.
+        backoff = Backoff(duration="2s", factor=IntOrString(root="2"))
         retry = RetryStrategy(limit=IntOrString(root="3"), expression=retry_when, backoff=backoff)
     return Container(
         name=name,
