@@ -276,7 +276,7 @@ class _Run:
                 if time.monotonic() >= deadline:
                     raise Refused(
                         f"{life.pod} was not restarted: a disruption budget has held its pod for {HELD_SECONDS:.0f} s, "
-                        f"though every member is there. {error} Let the budget allow one pod, or {WITHIN}."
+                        f"though every member is there. {error}. Let the budget allow one pod, or {WITHIN}."
                     ) from error
             except Unreachable as error:
                 if "PodDisruptionBudget" not in str(error):

@@ -68,6 +68,7 @@ class Story:
         cluster: its name.
         plan: what was planned.
         began: when.
+        before: pods that it had restarted before it was cut off and taken up again.
         done: every server restarted and every switch, in order.
         writes: the clients that write meanwhile, or None.
         seen: what they felt, once they have stopped.
@@ -76,6 +77,7 @@ class Story:
     cluster: str
     plan: Plan
     began: datetime
+    before: tuple[str, ...] = ()
     done: list[Progress] = field(default_factory=list)
     writes: Writes | None = None
     seen: Seen | None = None
@@ -94,11 +96,16 @@ class Story:
     @property
     def restarted(self) -> list[str]:
         """Pods that were restarted."""
+        return [*self.before, *self.done_now]
+
+    @property
+    def done_now(self) -> list[str]:
+        """Pods that were restarted since it was started, or taken up."""
         return [one.pod for one in self.done if one.kind == "restarted"]
 
     def summary(self) -> str:
         """Return lines of at most `WIDTH` columns."""
-        of = len(self.plan.order)
+        of = len(self.plan.order) + len(self.before)
         lines = [f"{self.cluster}: {len(self.restarted)} of {of} restarted (method {self.plan.method})"]
         lines += [f"  {pod} had been restarted before" for pod in self.plan.done]
         for one in self.done:
@@ -164,7 +171,7 @@ def rolling_restart(
     wish, began, resumed = _wish(found, workflow, Method(method), parsed(since), member_timeout_seconds)
     lives = [life_of(pod) for pod in sight.servers]
     made = plan(lives, sight.topology, weights(sight.topology, credentials), wish)
-    story = Story(cluster, made, began)
+    story = Story(cluster, made, began, tuple(pod for pod in made.done if pod in wish.known))
     log("plan", cluster=cluster, plan=str(made), began=text(began), taken_up=resumed)
     against = [] if resumed else refusals(sight, workflow, measure=measure)
     if dry_run:
@@ -186,7 +193,7 @@ def rolling_restart(
     except StepError as error:
         _clear(kube, cluster, workflow)
         again = f"To go on afterwards, run {NAME} again with since={text(began)}."
-        error.args = (f"{error} {again if len(story.restarted) < len(made.order) else ''}".rstrip(),)
+        error.args = (f"{error} {again if len(story.done_now) < len(made.order) else ''}".rstrip(),)
         error.outputs = _outputs(kube, credentials, story)
         raise
     _clear(kube, cluster, workflow)
