@@ -209,8 +209,9 @@ class Bench:
     def _clean(self, made: Round, ended: float) -> None:
         """Look what is left, let a reaper run, and wait until nothing is."""
         platform = self._platform
-        made.left = self._traces.of(made.run)
-        left = made.left
+        made.left = left = self._traces.of(made.run)
+        if (lost := made.outputs.get("lost-writes") or "0") != "0":
+            made.failures.append(f"{lost} acknowledged writes are said to be lost")
         if made.kind == GENTLE:
             verdict = made.outputs.get("verdict")
             made.failures += [f"verdict {verdict or 'none'}"] if verdict != "PASS" else []
