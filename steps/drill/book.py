@@ -7,7 +7,7 @@ drill; this entry stays, and `reap` undoes the drill from it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from steps.errors import BadParameters, Temporary
@@ -68,15 +68,12 @@ def entries(kube: Kube) -> list[Entry]:
 
 
 def _entry(workflow: str, text: str) -> Entry:
-    from steps.drill.intent import Intent
+    from steps.drill.intent import Intent, of_values
 
     try:
         values = json.loads(text)
-        known = {key: values[key] for key in ("fault", "since", "before", "expires") if key in values}
         # Its key says whose it is, so an entry that somebody has spoilt is struck out, too.
-        return Entry(
-            str(values.get("cluster", "")), Intent(**{"workflow": workflow, "fault": "", "since": "", **known})
-        )
+        return Entry(str(values.get("cluster", "")), replace(of_values(values), workflow=workflow))
     except (ValueError, TypeError, AttributeError):
         return Entry("", Intent(workflow, "", ""))
 

@@ -35,7 +35,7 @@ def drill_undo(namespace: str, cluster: str, workflow: str, keep_ledger: bool) -
 
     kube = connect(namespace)
     found = kube.find("innodbclusters", cluster)
-    noted = None if found is None else intent.read(found)
+    noted = None if found is None else intent.read_drill(found)
     if noted is not None and noted.workflow != workflow:
         log("left-alone", why=f"the drill noted on the cluster is of workflow {noted.workflow!r}")
     elif found is not None and noted is not None:
@@ -53,7 +53,7 @@ def undo(kube: Kube, cluster: Object, noted: Intent) -> None:
     from steps.drill import intent
 
     name = str(cluster["metadata"]["name"])
-    _put_back(kube, name, cluster, noted)
+    _put_back(kube, name, noted)
     intent.remove(kube, name, noted.workflow)
     log("intent-removed", cluster=name, workflow=noted.workflow)
 
@@ -62,24 +62,24 @@ def undo_entry(kube: Kube, entry: Entry) -> None:
     """Undo a drill from its entry in the book, whatever became of its cluster, then strike it out."""
     from steps.drill import book
 
-    _put_back(kube, entry.cluster, kube.find("innodbclusters", entry.cluster) if entry.cluster else None, entry.intent)
+    _put_back(kube, entry.cluster, entry.intent)
     book.strike(kube, entry.intent.workflow)
     log("struck-out", cluster=entry.cluster, workflow=entry.intent.workflow)
 
 
-def _put_back(kube: Kube, name: str, cluster: Object | None, noted: Intent) -> None:
+def _put_back(kube: Kube, name: str, noted: Intent) -> None:
     """Put back what a drill changed outside the cluster, and in it as far as it is there."""
     from steps.drill import drain
     from steps.drill.fault import Scene
     from steps.drill.faults import FAULTS
-    from steps.mysql.connection import Credentials, root_credentials
+    from steps.mysql.connection import Credentials
 
     if noted.fault == drain.NAME:
         for done in drain.give_back(kube, noted.workflow):
             log("undone", what=done)
     if (fault := FAULTS.get(noted.fault)) is not None:
-        # Without the cluster there is no password; what still has to be put back then is not in a server.
-        known = root_credentials(kube, cluster) if cluster is not None else Credentials("", "")
+        # Nothing is put back by SQL: a cluster whose Secret is gone, or which is gone itself, keeps no fault going.
+        known = Credentials("", "")
         for done in fault.undo(Scene(kube, name, known, noted.workflow), noted.before):
             log("undone", what=done)
 

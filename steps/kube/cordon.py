@@ -7,7 +7,7 @@ one in which somebody else's cordon could be taken for ours.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from steps.errors import Refused, Temporary
 from steps.kube.client import Kube, Object
@@ -46,7 +46,10 @@ def read(node: Object) -> Cordon | None:
         return None
     try:
         values = json.loads(text)
-        return Cordon(**{key: values[key] for key in Cordon.__dataclass_fields__ if key in values})
+        note = Cordon(**{key: values[key] for key in Cordon.__dataclass_fields__ if key in values})
+        if not all(isinstance(each, str) for each in (note.workflow, note.namespace, note.since, note.expires)):
+            raise TypeError(f"a cordon's note has {values!r}")
+        return replace(note, before=note.before is not False)
     except (ValueError, TypeError):
         return Cordon("", "", "", before=True)
 

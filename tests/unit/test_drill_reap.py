@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apiserver_help import ApiServer
@@ -40,14 +41,52 @@ def make_cluster(kube: Kube, name: str) -> None:
 
 def test_a_cluster_that_cannot_be_undone_keeps_its_note_and_keeps_nobody_else_from_it(kube: Kube) -> None:
     make_book(kube)
-    for name, fault in (("a", "freeze"), ("b", "of-a-later-version")):
+    frozen = frozen_pod(kube, "a-0")
+    for name, fault, before in (("a", "freeze", frozen), ("b", "of-a-later-version", {})):
         make_cluster(kube, name)
-        intent.write(kube, name, intent.Intent(f"gone-{name}", fault, intent.now()))
-    with pytest.raises(StepError, match="gone"):
+        intent.write(kube, name, intent.Intent(f"gone-{name}", fault, intent.now(), before))
+    with pytest.raises(StepError, match="a-0"):
         reap.function(namespace="tiphys")
-    assert intent.read(kube.cluster("a")) is not None, "it cannot be undone without the cluster's Secret"
+    assert intent.read(kube.cluster("a")) is not None, "nobody could look into its container"
     assert intent.read(kube.cluster("b")) is None
     assert [(entry.cluster, entry.intent.workflow) for entry in book.entries(kube)] == [("a", "gone-a")]
+
+
+def frozen_pod(kube: Kube, name: str) -> dict[str, Any]:
+    """A pod in whose container nobody can run anything, for no kubelet is there; what a freeze keeps of it."""
+    containers = [{"name": "mysql", "image": "localhost/host:1"}]
+    made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": containers}}
+    uid = kube.create("pods", made)["metadata"]["uid"]
+    status = {"containerStatuses": [{"name": "mysql", "containerID": "c1", "restartCount": 0}]}
+    kube.patch("pods", name, {"status": status}, subresource="status")
+    return {"primary": name, "uid": uid, "container": "c1", "process": {"pid": 7, "started": 1}}
+
+
+def test_a_drill_is_undone_where_the_cluster_s_secret_is_gone(kube: Kube) -> None:
+    """Putting back needs no password; with the Secret's going the note would have stood there for ever."""
+    make_book(kube)
+    for run, fault in (("a", "freeze"), ("b", "partition")):
+        make_cluster(kube, run)
+        intent.write(kube, run, intent.Intent(f"gone-{run}", fault, intent.now()))
+    reap.function(namespace="tiphys")
+    assert [intent.read(kube.cluster(name)) for name in ("a", "b")] == [None, None] and book.entries(kube) == []
+
+
+@pytest.mark.parametrize(
+    "spoilt", ['{"workflow": ["x"]}', '{"workflow": "x", "fault": []}', '["x"]', "7", '"workflow"']
+)
+def test_a_note_that_somebody_has_spoilt_keeps_nobody_from_being_reaped(kube: Kube, spoilt: str) -> None:
+    make_book(kube)
+    for name in ("a", "b"):
+        make_cluster(kube, name)
+    intent.write(kube, "b", intent.Intent("gone-b", "crash", intent.now()))
+    kube.annotate("innodbclusters", "a", {intent.ANNOTATION: spoilt})
+    kube.patch("configmaps", book.BOOK, {"data": {"gone-c": spoilt}})
+    kube.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}})
+    kube.annotate("nodes", "n", {cordon.ANNOTATION: '{"workflow": [], "namespace": "tiphys", "since": ""}'})
+    reap.function(namespace="tiphys")
+    assert [intent.read(kube.cluster(name)) for name in ("a", "b")] == [None, None] and book.entries(kube) == []
+    assert cordon.read(kube.get("nodes", "n")) == cordon.Cordon("", "", "", before=True)
 
 
 def test_a_drill_whose_cluster_was_deleted_is_undone_from_the_book(kube: Kube) -> None:
