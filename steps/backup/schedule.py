@@ -192,24 +192,32 @@ def start(kube: Kube, run: Object) -> int:
     """Create a run; return 0 where it is there already, 1 where it was made.
 
     Raises:
-        NotAllWell: the run of this day is there and has failed.
+        NotAllWell: the run of this day is there and has failed, or another run has its name.
     """
     name = str(run["metadata"]["name"])
     try:
         kube.create("workflows", run)
     except Conflict:
         there = kube.get("workflows", name)
+        marks = there["metadata"].get("labels") or {}
+        if any(marks.get(label) != value for label, value in run["metadata"]["labels"].items()):
+            # A webhook's caller chooses the end of a run's name: it must not make an occasion go by in silence.
+            raise NotAllWell(
+                f"this day's run was not started: there is a run {name} that no schedule made "
+                f"({TRIGGER_LABEL}={marks.get(TRIGGER_LABEL)!r}), see `tiphys logs {name}`; {_by_hand(run)}."
+            ) from None
         phase = str((there.get("status") or {}).get("phase") or "Pending")
         log("there already", run=name, phase=phase)
         if phase in FAILED:
-            given = " ".join(f"-p {p['name']}={p['value']}" for p in run["spec"]["arguments"]["parameters"])
-            raise NotAllWell(
-                f"this day's run {name} has failed; see `tiphys logs {name}`, then "
-                f"`tiphys submit {run['spec']['workflowTemplateRef']['name']} {given}`."
-            ) from None
+            raise NotAllWell(f"this day's run {name} has failed; see `tiphys logs {name}`, {_by_hand(run)}.") from None
         return 0
     log("started", run=name)
     return 1
+
+
+def _by_hand(run: Object) -> str:
+    given = " ".join(f"-p {p['name']}={p['value']}" for p in run["spec"]["arguments"]["parameters"])
+    return f"then `tiphys submit {run['spec']['workflowTemplateRef']['name']} {given}`"
 
 
 def _too_old(kube: Kube, clusters: Sequence[Object], template: str, limit: timedelta, runs: set[str]) -> list[str]:
