@@ -7,12 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import mysql.connector
-
 from steps.drill.clock import Clock
 from steps.drill.samples import ROUTER_CONTAINER, SERVER_CONTAINER, MemberSample, PodSample, pod_sample
 from steps.errors import StepError
 from steps.kube.client import Kube, Object
+from steps.log import log
 from steps.mysql.connection import SERVER_PORT, Credentials, connect, query
 from steps.mysql.topology import view_of
 
@@ -79,7 +78,7 @@ class MemberSampler(threading.Thread):
                 uptime = float(query(self._connection, UPTIME_SQL)[0][0])
                 self._server_started = self._clock() - uptime
             view = view_of(self._connection)
-        except (mysql.connector.Error, OSError) as error:
+        except Exception as error:  # mostly the driver's; it meets half an answer with others, too
             self._drop()
             return MemberSample(self._pod, start, self._clock(), None, f"{getattr(error, 'errno', 0)}: {error}"[:160])
         return MemberSample(self._pod, start, self._clock(), view, "", self._server_started)
@@ -136,7 +135,9 @@ class PodSampler(threading.Thread):
         while not self._stopped.wait(POD_SECONDS):
             try:
                 self.look()
-            except StepError:
+            except Exception as error:  # of any kind: whoever stops looking takes what was seen last for what is
+                if not isinstance(error, StepError):
+                    log("pods-not-read", error=f"{type(error).__name__}: {error}")
                 self.failures += 1
 
     def stop(self) -> None:
@@ -178,4 +179,5 @@ class GroupSampler:
         for member in self._members:
             member.stop()
         for thread in (self.pods, *self._members):
-            thread.join(5.0)
+            if thread.ident is not None:  # none was started where the API server did not answer
+                thread.join(5.0)

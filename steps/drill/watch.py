@@ -13,6 +13,7 @@ from steps.drill.parameters import DrillParameters
 from steps.drill.samples import Observed
 from steps.errors import StepError
 from steps.kube.client import Kube
+from steps.log import log
 
 BUDGETS, LEAST_WRITES_SECONDS = 4.0, 120.0
 """Writes may be down for so many times their budget, and at least for so long, where no limit was set."""
@@ -38,7 +39,10 @@ class KillSwitch(threading.Thread):
         while not self._stopped.wait(SWITCH_SECONDS):
             try:
                 value = drills_setting(self._kube)
-            except StepError:
+            except Exception as error:
+                # Of any kind: a thread that dies here would leave a switch that nobody can throw.
+                if not isinstance(error, StepError):
+                    log("kill-switch-not-read", error=f"{type(error).__name__}: {error}")
                 continue
             if switched_off(value):
                 self.reason = switch_text(value)
