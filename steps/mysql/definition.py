@@ -62,7 +62,7 @@ def secret_name(cluster: str) -> str:
     return f"{cluster}-root"
 
 
-_OURS = re.compile(
+OURS = re.compile(
     r"(.*_)?(file|dir|datadir|basedir|socket)|.*(plugin|keyring|component|user|bind_address|init_connect|init_replica).*"
     r"|skip_(grant_tables|networking)|secure_.*|server_id|port|report_.*|gtid_mode|enforce_gtid_consistency|log_error"
 )
@@ -80,7 +80,7 @@ def my_cnf(settings: str) -> str:
         name = line.partition("=")[0].strip().replace("-", "_").lower()
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise BadParameters(f"mycnf: {line!r} is no setting; give name=value, separated by semicolons")
-        if _OURS.fullmatch(name.removeprefix("loose_")):
+        if OURS.fullmatch(name.removeprefix("loose_")):
             raise BadParameters(
                 f"mycnf: {name} decides who gets into the server, which files it touches, or what the operator sets, "
                 "and cannot be chosen here; leave it out"

@@ -62,6 +62,7 @@ def test_since_looks_at_the_pod_or_at_the_server_in_it() -> None:
     younger = life("demo-0", created=EARLY, started=LATE)
     assert not Wish(Method.POD, NOON).is_done(younger) and Wish(Method.SERVER, NOON).is_done(younger)
     assert not Wish(Method.SERVER, NOON).is_done(life("demo-0", started="")), "it does not run"
+    assert Wish(since=parsed(EARLY)).is_done(younger), "the very second counts"
     assert not Wish().is_done(younger), "nobody asked"
     assert not Wish(since=NOON).is_done(life("demo-0", created="2026-11-21T12:59:59+02:00"))
 

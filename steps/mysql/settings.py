@@ -1,0 +1,178 @@
+"""Settings of a running cluster: read from what a person writes, judged, and merged into a my.cnf. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steps.errors import BadParameters
+from steps.mysql.definition import OURS
+
+_LINE = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]*)\s*(?:=\s*(?P<value>.*))?")
+_SIZE = re.compile(r"(\d+)([KMGTPE])", re.IGNORECASE)
+_UNITS = "KMGTPE"
+
+_OPERATORS = "the operator sets it, and each member has to have its own or the same"
+_OTHERS = "another runbook or the group itself changes it"
+_DATA = "the data files were made with it, and the server does not start with another value"
+_GROUP = "group replication does not work without it"
+
+FORBIDDEN: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "group_replication_group_name",
+            "group_replication_local_address",
+            "group_replication_group_seeds",
+            "group_replication_communication_stack",
+            "group_replication_ip_allowlist",
+            "group_replication_view_change_uuid",
+            "group_replication_start_on_boot",
+            "group_replication_bootstrap_group",
+            "skip_replica_start",
+            "log_bin",
+            "auto_increment_increment",
+            "auto_increment_offset",
+        ),
+        _OPERATORS,
+    ),
+    **dict.fromkeys(
+        (
+            "group_replication_single_primary_mode",
+            "group_replication_enforce_update_everywhere_checks",
+            "read_only",
+            "super_read_only",
+            "offline_mode",
+            "gtid_purged",
+            "gtid_executed",
+        ),
+        _OTHERS,
+    ),
+    **dict.fromkeys(("lower_case_table_names", "innodb_page_size"), _DATA),
+    "disabled_storage_engines": "tables that a group cannot replicate could be made",
+    **dict.fromkeys(("log_replica_updates", "skip_log_bin", "sql_log_bin"), _GROUP),
+}
+"""Settings that must not be changed here at all, and why, beside those of :data:`steps.mysql.definition.OURS`."""
+
+ONLY: dict[str, tuple[frozenset[str], str]] = {
+    "binlog_format": (frozenset({"ROW"}), "group replication takes rows only"),
+    "replica_preserve_commit_order": (frozenset({"ON", "1"}), "members would commit in different orders"),
+    "default_storage_engine": (frozenset({"INNODB"}), "a group replicates InnoDB tables only"),
+}
+"""Settings with the only values that are safe for a group (in capitals), and why."""
+
+RISKY: dict[str, str] = {
+    "innodb_flush_log_at_trx_commit": "with another value than 1, a server that crashes may lose what it acknowledged",
+    "sync_binlog": "with another value than 1, a server that crashes may lose what it acknowledged",
+    "group_replication_consistency": "it decides what readers of a secondary may see, and how long writes wait",
+    "transaction_isolation": "SERIALIZABLE is not supported where a group has several primaries",
+}
+"""Settings that may be changed, with what whoever does so should know."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting that is asked for.
+
+    Attributes:
+        name: of the variable, with underscores.
+        value: a number where it is one (sizes such as 1G in bytes), else the text.
+        written: the value as it was written, for a my.cnf.
+    """
+
+    name: str
+    value: int | float | str
+    written: str
+
+
+def parse(text: str) -> list[Setting]:
+    """Return the settings in a text: ``name=value``, on lines or separated by semicolons, or a piece of a my.cnf.
+
+    Raises:
+        BadParameters: a line is no setting, a section is not mysqld's, or a variable is given twice.
+    """
+    found: dict[str, Setting] = {}
+    for piece in re.split(r"[\n;]", text):
+        line = re.sub(r"(^|\s)#.*", "", piece).strip()
+        if not line:
+            continue
+        if line.startswith("["):
+            if line.lower() not in ("[mysqld]", "[server]"):
+                raise BadParameters(f"settings: section {line} is not the server's; give only settings of [mysqld]")
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise BadParameters(
+                f"settings: {line[:60]!r} is no setting; give name=value, one a line or between semicolons"
+            )
+        name = match["name"].replace("-", "_").lower().removeprefix("loose_")
+        written = "ON" if match["value"] is None else _unquoted(match["value"].strip())
+        if name in found:
+            raise BadParameters(f"settings: {name} is given twice ({found[name].written!r} and {written!r}); say which")
+        found[name] = Setting(name, _typed(written), written)
+    if not found:
+        raise BadParameters("settings: there is none in it; give name=value, such as max_connections=300")
+    return list(found.values())
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def _typed(written: str) -> int | float | str:
+    if size := _SIZE.fullmatch(written):
+        return int(size[1]) << 10 * (_UNITS.index(size[2].upper()) + 1)
+    if re.fullmatch(r"[+-]?\d+", written):
+        return int(written)
+    return float(written) if re.fullmatch(r"[+-]?\d+\.\d+", written) else written
+
+
+def forbidden(settings: Sequence[Setting]) -> list[str]:
+    """Return why settings must not be changed here, a sentence for each that must not."""
+    found = []
+    for one in settings:
+        if OURS.fullmatch(one.name):
+            found.append(f"{one.name} decides who gets in, which files are touched, or what the operator sets")
+        elif why := FORBIDDEN.get(one.name):
+            found.append(f"{one.name} must not be changed here: {why}")
+        elif one.name in ONLY and one.written.upper() not in ONLY[one.name][0]:
+            values, why = ONLY[one.name]
+            found.append(f"{one.name}={one.written}: {why}; allowed: {', '.join(sorted(values))}")
+    return found
+
+
+def warnings(settings: Sequence[Setting]) -> list[str]:
+    """Return what whoever changes these settings should know."""
+    return [f"{one.name}: {RISKY[one.name]}" for one in settings if one.name in RISKY]
+
+
+def merged(cnf: str, settings: Sequence[Setting]) -> str:
+    """Return a my.cnf with settings in it: in place of what it says of them, or at the end; the rest stays as it is.
+
+    Args:
+        cnf: the text of a my.cnf, perhaps empty; a setting that it has more than once is left in it once.
+        settings: what it is to say.
+    """
+    wanted = {one.name: f"{one.name}={one.written}" for one in settings}
+    lines, section, told = [], "", set[str]()
+    last = -1
+    for line in cnf.splitlines():
+        text = line.strip()
+        if text.startswith("["):
+            section = text.lower()
+        name = text.partition("=")[0].strip().replace("-", "_").lower().removeprefix("loose_")
+        ours = section in ("[mysqld]", "[server]") and name in wanted and not text.startswith(("#", ";"))
+        if not ours:
+            lines.append(line)
+        elif name not in told:
+            lines.append(wanted[name])
+            told.add(name)
+        if section == "[mysqld]" and text:
+            last = len(lines)
+    missing = [text for name, text in wanted.items() if name not in told]
+    if missing and last < 0:
+        lines.append("[mysqld]")
+        last = len(lines)
+    if missing:
+        lines[last:last] = missing
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,78 @@
+"""Whether a server would take settings, asked of the server itself before anything is changed.
+
+What is known of 9.7 (tried): ``SET GLOBAL x = @@global.x`` changes nothing and says whether x exists (1193), is of
+sessions only or read-only (1238); with STRICT_ALL_TABLES a value out of range is an error (1231) and not cut to fit;
+``SET PERSIST_ONLY`` takes any number, so a static variable's range is read from performance_schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mysql.connector
+
+from steps.mysql.connection import query, quoted
+from steps.mysql.settings import Setting
+
+UNKNOWN_VARIABLE, READ_ONLY, NOT_GLOBAL = 1193, 1238, 1228
+RANGE_SQL = "SELECT data_type, min_value, max_value FROM performance_schema.variables_metadata WHERE variable_name = %s"
+VALUE_SQL = "SELECT variable_value FROM performance_schema.global_variables WHERE variable_name = %s"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one server says to one setting.
+
+    Attributes:
+        name: of the variable.
+        dynamic: whether it takes effect at once; else with a restart.
+        now: its value, as the server writes it; empty where there is no such variable.
+        refused: why the server would not take the value, for people; empty where nothing speaks against it.
+    """
+
+    name: str
+    dynamic: bool = False
+    now: str = ""
+    refused: str = ""
+
+
+def check(connection: Any, settings: Sequence[Setting]) -> list[Answer]:
+    """Ask a server about each setting; its values stay as they are.
+
+    A dynamic variable without a range (a list of words, a name) is only tried when it is set.
+
+    Raises:
+        mysql.connector.Error: the server went away, or does not let the user set variables.
+    """
+    return [_check(connection, one) for one in settings]
+
+
+def _check(connection: Any, one: Setting) -> Answer:
+    rows = query(connection, VALUE_SQL, [one.name])
+    if not rows:
+        return Answer(one.name, refused=f"there is no variable {one.name} in this server")
+    now, dynamic = str(rows[0][0]), True
+    try:
+        query(connection, f"SET GLOBAL {quoted(one.name)} = @@GLOBAL.{quoted(one.name)}")
+    except mysql.connector.Error as error:
+        if error.errno not in (READ_ONLY, NOT_GLOBAL) or "SESSION variable" in str(error.msg):
+            return Answer(one.name, now=now, refused=f"{one.name} cannot be set: {error.msg}")
+        dynamic = False
+    return Answer(one.name, dynamic, now, _out_of_range(connection, one))
+
+
+def _out_of_range(connection: Any, one: Setting) -> str:
+    rows = query(connection, RANGE_SQL, [one.name])
+    kind, low, high = (str(value or "") for value in rows[0]) if rows else ("", "", "")
+    if kind == "Boolean" and str(one.value).upper() not in ("ON", "OFF", "1", "0", "TRUE", "FALSE"):
+        return f"{one.name}={one.written}: expected ON or OFF"
+    if kind not in ("Integer", "Numeric"):
+        return ""
+    if isinstance(one.value, str) or (kind == "Integer" and isinstance(one.value, float)):
+        return f"{one.name}={one.written}: expected {'a whole number' if kind == 'Integer' else 'a number'}"
+    if kind == "Integer" and low and high and not int(low) <= one.value <= int(high):
+        return f"{one.name}={one.written} is out of range: expected {low} to {high}"
+    # The highest fraction is told as the bits of a floating-point number, of which nothing can be said.
+    return f"{one.name}={one.written} is out of range: expected 0 or more" if low == "0" and one.value < 0 else ""

@@ -1,0 +1,127 @@
+"""Settings as a person writes them, what must not be changed, how a my.cnf takes them, and what a real server says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mysql_group import mysql_group
+
+from steps.errors import BadParameters
+from steps.mysql.connection import close, query
+from steps.mysql.settings import Setting, forbidden, merged, parse, warnings
+from steps.mysql.settings_check import Answer, check
+
+ADDRESS = f"127.88.{os.getpid() % 250 + 1}.41"
+
+
+def values(text: str) -> dict[str, int | float | str]:
+    return {one.name: one.value for one in parse(text)}
+
+
+def test_lines_semicolons_and_a_piece_of_a_my_cnf_say_the_same() -> None:
+    expected = {
+        "max_connections": 300,
+        "innodb_buffer_pool_size": 2**30,
+        "long_query_time": 0.5,
+        "skip_name_resolve": "ON",
+    }
+    line = "max_connections=300; innodb-buffer-pool-size = 1G; long_query_time=0.5; skip-name-resolve"
+    assert values(line) == expected
+    cnf = "# ours\n[mysqld]\nmax_connections = 300   # more\nloose_innodb_buffer_pool_size=1g\n\n"
+    assert values(f"{cnf}long_query_time=0.5\nskip_name_resolve") == expected
+    assert values("sql_mode='STRICT_ALL_TABLES,NO_ZERO_DATE'") == {"sql_mode": "STRICT_ALL_TABLES,NO_ZERO_DATE"}
+    assert values("init_file=") == {"init_file": ""} and values("a=-1;b=0x1;c=12kg") == {
+        "a": -1,
+        "b": "0x1",
+        "c": "12kg",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "there is none in it"),
+        ("# nothing", "there is none in it"),
+        ("=3", "'=3' is no setting"),
+        ("max connections=3", "is no setting"),
+        ("!include /etc/passwd", "is no setting"),
+        ("[client]\nport=1", "section [client] is not the server's"),
+        ("a=1; A=2", "a is given twice ('1' and '2')"),
+        ("a-b=1\nloose_a_b=1", "a_b is given twice"),
+    ],
+)
+def test_what_is_no_setting_is_said(text: str, says: str) -> None:
+    with pytest.raises(BadParameters) as raised:
+        parse(text)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("server_id=7", "server_id decides who gets in"),
+        ("loose_plugin_load_add=x.so", "plugin_load_add decides"),
+        ("group-replication-group-name=x", "the operator sets it"),
+        ("super_read_only=OFF", "another runbook or the group"),
+        ("lower_case_table_names=1", "the data files were made with it"),
+        ("binlog_format=STATEMENT", "binlog_format=STATEMENT: group replication takes rows only; allowed: ROW"),
+        ("replica_preserve_commit_order=0", "different orders"),
+    ],
+)
+def test_what_a_group_would_not_survive_is_refused_with_its_reason(text: str, says: str) -> None:
+    (refusal,) = forbidden(parse(text))
+    assert says in refusal
+
+
+def test_what_is_safe_is_not_refused_and_what_is_risky_is_told() -> None:
+    safe = parse("max_connections=300;binlog_format=row;replica_preserve_commit_order=1;sync_binlog=0")
+    assert forbidden(safe) == [] and len(warnings(safe)) == 1 and "sync_binlog" in warnings(safe)[0]
+
+
+def test_a_my_cnf_keeps_what_it_says_of_others() -> None:
+    cnf = "# theirs\n[mysqld]\nmax-connections = 151\nback_log=9\nmax_connections=152\n\n[client]\nmax_connections=1\n"
+    told = merged(cnf, parse("max_connections=300; sort_buffer_size=1M"))
+    assert told == (
+        "# theirs\n[mysqld]\nmax_connections=300\nback_log=9\nsort_buffer_size=1M\n\n[client]\nmax_connections=1\n"
+    )
+    assert merged(told, parse("max_connections=300; sort_buffer_size=1M")) == told, "again changes nothing"
+    assert merged("", parse("a=1")) == "[mysqld]\na=1\n"
+    assert merged("[client]\nuser=x\n", parse("a=1;b=2")) == "[client]\nuser=x\n[mysqld]\na=1\nb=2\n"
+    assert merged("[mysqld]\n#a=1\n", parse("a=2")) == "[mysqld]\n#a=1\na=2\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with mysql_group(tmp_path_factory.mktemp("group"), [ADDRESS]) as (only,):
+        connection = only.connect()
+        yield connection
+        close(connection)
+
+
+def test_a_real_server_says_what_it_would_not_take_and_stays_as_it_is(server: Any) -> None:
+    before = query(server, "SELECT * FROM performance_schema.global_variables ORDER BY 1")
+    asked = parse(
+        "max_connections=300; back_log=200; no_such=1; timestamp=5; long_query_time=-0.5;"
+        "table_open_cache=9999999999; innodb_ft_sort_pll_degree=17; thread_cache_size=many; general_log=perhaps"
+    )
+    said = {one.name: one for one in check(server, asked)}
+    assert said["max_connections"] == Answer("max_connections", True, "151")
+    assert (said["back_log"].dynamic, said["back_log"].refused) == (False, "")
+    assert said["no_such"].refused == "there is no variable no_such in this server"
+    assert "SESSION variable" in said["timestamp"].refused or "no variable" in said["timestamp"].refused
+    assert "expected 0 or more" in said["long_query_time"].refused
+    assert "out of range: expected 1 to 524288" in said["table_open_cache"].refused
+    assert said["innodb_ft_sort_pll_degree"].refused.endswith("out of range: expected 1 to 16")
+    assert not said["innodb_ft_sort_pll_degree"].dynamic
+    assert "expected a whole number" in said["thread_cache_size"].refused
+    assert "expected ON or OFF" in said["general_log"].refused
+    assert query(server, "SELECT * FROM performance_schema.global_variables ORDER BY 1") == before
+    assert query(server, "SELECT * FROM performance_schema.persisted_variables") == []
+
+
+def test_nothing_of_a_name_reaches_the_server_as_sql(server: Any) -> None:
+    (answer,) = check(server, [Setting("x`; DROP SCHEMA mysql; --", 1, "1")])
+    assert answer.refused.startswith("there is no variable")
