@@ -16,6 +16,8 @@ INJECTION_SECONDS = 12.0
 
 A step that is told to end has 30 s for everything, its last words included.
 """
+AGAIN_SECONDS = 1.0
+"""How long after a try to end a fault that has been held the next one comes, where that did not work."""
 TRIES = 3
 """How often a fault is told to end, a second apart, before the drill says that it may go on."""
 
@@ -38,6 +40,7 @@ class Injection:
         self._hold_seconds = hold_seconds
         self._thread: threading.Thread | None = None
         self._release: threading.Thread | None = None
+        self._release_began = 0.0
 
     def begin(self, target: Target) -> None:
         """Inject the fault into its target, in the background."""
@@ -63,11 +66,14 @@ class Injection:
         """Tell whether a fault that lasts still does, and begin to end it when it has been held for long enough."""
         if not self._fault.lasts:
             return False
-        until = self._measurement.injected_until
-        if self._release is None and until is not None and now - until >= self._hold_seconds:
-            self._release = threading.Thread(target=self._stop, name="release", daemon=True)
+        until, release = self._measurement.injected_until, self._release
+        if self._measurement.released_at is not None or until is None or now - until < self._hold_seconds:
+            return self._measurement.released_at is None
+        # Again, until it is done: an API server that did not answer once would have the fault go on to the end.
+        if release is None or (not release.is_alive() and now - self._release_began >= AGAIN_SECONDS):
+            self._release, self._release_began = threading.Thread(target=self._stop, name="release", daemon=True), now
             self._release.start()
-        return self._measurement.released_at is None
+        return True
 
     def finish(self, *, undo: bool) -> None:
         """End what still goes on, and look whether it is over. Does nothing where nothing was injected.
@@ -102,7 +108,8 @@ class Injection:
         try:
             self._fault.stop(self._scene, measurement.target)
         except Exception as error:
-            measurement.holes.append(f"ending the fault failed: {error}")
+            if (hole := f"ending the fault failed: {error}") not in measurement.holes:
+                measurement.holes.append(hole)
             return
         measurement.released_at = self._clock()
         log("fault-ended", after_seconds=round(measurement.released_at - (measurement.injected_at or 0.0), 3))

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from steps.drill import intent, rows
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Clock, Heartbeat
-from steps.drill.evidence import Evidence, Proof
+from steps.drill.evidence import Evidence, Proof, Target
 from steps.drill.fault import Fault, Scene
 from steps.drill.guards import Facts, require_safe
 from steps.drill.injection import Injection
@@ -96,7 +96,7 @@ class Drill:
         primary = primary_of(facts.topology)
         target = choose(scene, fault, facts.topology)
         require_possible(scene, fault, target)
-        note = intent.Intent(facts.workflow, fault.name, intent.now(), memory(target), self._expiry())
+        note = intent.Intent(facts.workflow, fault.name, intent.now(), memory(target), self._expiry(target))
         intent.write(scene.kube, facts.cluster, note)
         log("intent-noted", run=facts.workflow, fault=fault.name, primary=target.pod)
         with session(primary.address, SERVER_PORT, scene.credentials, what=primary.pod) as connection:
@@ -133,12 +133,17 @@ class Drill:
             self._finish()
         return self._measurement
 
-    def _expiry(self) -> str:
+    def _expiry(self, target: Target) -> str:
         if not self._by_hand:
             return ""
         p = self._parameters
-        seconds = 600 + p.steady_seconds + p.timeout_seconds + p.settle_seconds + p.hold_seconds
+        seconds = 600 + p.steady_seconds + self._wait_seconds(target) + p.settle_seconds
         return self._clock.wall(self._clock() + seconds).isoformat(timespec="seconds")
+
+    def _wait_seconds(self, target: Target) -> float:
+        """Return how long after the injection began the group may take to be whole again: while it is hit it cannot."""
+        held = self._parameters.hold_seconds if self._fault.lasts else 0.0
+        return self._fault.lasting_seconds(target) + held + self._parameters.timeout_seconds
 
     def _make_ledger(self) -> Ledger:
         address = self._scene.kube.service_address(self._facts.cluster)
@@ -168,6 +173,7 @@ class Drill:
             clients = [*self._ledger.attempts("write"), *self._ledger.attempts("read")]
             since = steady_since(clients, now)
             if since is not None and now - since >= needed and self._whole():
+                self._require_same_primary()
                 self._measurement.steady_from = since
                 log("steady", seconds=round(now - since, 2))
                 return
@@ -176,6 +182,16 @@ class Drill:
                     f"Not steady within {needed + STEADY_LIMIT_SECONDS:.0f} s, so nothing was injected: "
                     f"{unsteady(clients, needed, now)}. Run check-cluster, and look at the Router's log."
                 )
+
+    def _require_same_primary(self) -> None:
+        """Refuse where the group has another primary than when the target was chosen: another member would be hit."""
+        target, primary = self._measurement.target, self._live.observed[-1].topology.primary
+        if primary is None or primary.id != target.leader:
+            now = primary.pod or primary.id if primary is not None else "nobody"
+            raise Refused(
+                f"The primary changed since the target {target.pod} was chosen: it is {now} now. Nothing was injected. "
+                "Start the drill again, and look at what moved the primary."
+            )
 
     def _whole(self) -> bool:
         return bool(self._live.observed) and self._live.observed[-1].topology.is_whole
@@ -196,7 +212,7 @@ class Drill:
         injected = searched = counted = measurement.injected_at or 0.0
         proof: Proof | None = None
         recovered: float | None = None
-        timeout_at = injected + self._parameters.timeout_seconds + fault.lasting_seconds(target)
+        timeout_at = injected + self._wait_seconds(target)
         while True:
             threading.Event().wait(TICK_SECONDS)
             self._look()

@@ -29,8 +29,10 @@ from steps.drill.measurement import Measurement
 from steps.drill.parameters import DrillParameters
 from steps.drill.result import evaluate
 from steps.drill.run import Drill
+from steps.errors import Refused
 from steps.kube.client import Executed, Kube, Object
 from steps.kube.errors import Unreachable
+from steps.mysql.connection import close, query
 from steps.mysql.topology import Topology, judge, read_views
 
 # The driver leaves the sockets of connections that break half-way to the collector of garbage.
@@ -106,7 +108,7 @@ class Here:
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     folder, addresses = tmp_path_factory.mktemp("group"), [f"{HOST}.{n}" for n in (1, 2, 3)]
-    with mysql_group(folder, addresses) as servers, router(f"{HOST}.9", servers):
+    with mysql_group(folder, addresses) as servers, router(f"{HOST}.9", addresses):
         yield Here(servers, f"{HOST}.9")
 
 
@@ -174,6 +176,26 @@ def stopped_for(found: Measurement, primary: Server, reason: str) -> None:
     verdict = evaluate(found, None).verdict
     assert verdict.outcome == "ABORTED"
     assert any(reason in told for told in verdict.reasons) and any("has ended" in told for told in verdict.reasons)
+
+
+def test_nothing_is_hit_where_another_becomes_primary_before(here: Here) -> None:
+    """The guards have looked and the target is chosen: then the group switches, and is steady again."""
+    seen = here.topology()
+    other, moved = seen.secondaries[0], threading.Event()
+
+    def switch() -> str:
+        if not moved.is_set():
+            moved.set()
+            connection = here.primary().connect(read_timeout=60)
+            query(connection, "SELECT group_replication_set_as_primary(%s)", (other.id,))
+            close(connection)
+        return ""
+
+    facts = Facts("demo", "run-1", {"tiphys.dev/drills": "allowed"}, "on", seen, 1, 1)
+    parameters = DrillParameters(steady_seconds=1.0, writers=2, readers=0, timeout_seconds=30.0, hold_seconds=1.0)
+    with pytest.raises(Refused, match=f"was chosen: it is {other.pod} now"):
+        Drill(facts, Scene(cast(Kube, here), "demo", ROOT), FAULTS["freeze"], parameters, stop_reason=switch).measure()
+    assert all(state(server) != "T" for server in here.servers_)
 
 
 def test_writes_that_are_down_for_too_long_stop_a_drill(here: Here) -> None:

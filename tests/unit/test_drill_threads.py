@@ -29,8 +29,8 @@ class Strange:
         self.first: Exception | None = first
 
     def _answer(self) -> None:
-        if self.first is not None:
-            self.first, error = None, self.first
+        if (error := self.first) is not None:
+            self.first = None
             raise error
 
     def find(self, resource: str, name: str) -> Object | None:
