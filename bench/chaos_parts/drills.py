@@ -55,6 +55,8 @@ def drills(platform: Platform) -> dict[str, Drill]:
     drains = [Drill(name, "node-drain-drill", {**_known(SHORT, draining), **own}) for name, own in DRAINS.items()]
     others = [Drill(name, "failover-drill", {**_known(SHORT, failover), "fault": name}) for name in faults]
     for drill in others:
+        if drill.name == "partition":
+            drill.parameters["hold-seconds"] = 8  # a group misses its member after five seconds, not before
         if drill.name in OUTAGES:
             drill.parameters["allow-outage"] = "true"
     mixed: list[Drill] = []
