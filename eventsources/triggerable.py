@@ -26,22 +26,23 @@ INTERNAL_LABEL = "tiphys.dev/internal"
 TARGETS = ("cluster", "namespace", "backup")
 """What an event must name itself, though a template may have a default for people: one that does not runs nothing."""
 
+BRAKES = frozenset({"abort-no-quorum-seconds", "abort-no-primary-seconds", "abort-write-downtime-seconds"})
+"""Limits that stop a drill. To be stopped later than others is for people."""
+
 WITHHELD: dict[str, frozenset[str]] = {
     # A backup of one empty schema is the newest one, too: it would be what `latest` restores and what prune keeps.
     "backup": frozenset({"include", "exclude"}),
     # Any server option at all: files that mysqld writes anywhere, logins without a password. And who may break a
     # cluster without being asked is not for those to say who may ask for it to be broken; nor whether it has backups.
     "deploy-cluster": frozenset({"mycnf", "environment", "drills", "backups"}),
-    # To stop a whole cluster, and to be stopped later than others, is for people.
-    "failover-drill": frozenset(
-        {"allow-outage", "abort-no-quorum-seconds", "abort-no-primary-seconds", "abort-write-downtime-seconds"}
-    ),
+    # To stop a whole cluster is for people, too.
+    "failover-drill": BRAKES | {"allow-outage"},
     # As of a single drill; and what an entry of its list may say besides a fault's name is narrowed below.
     "game-day": frozenset({"allow-outage"}),
     # Drops a schema, whatever is in it.
     "load-sample-data": frozenset({"replace"}),
     # Which node, and what may be lost on it, is for people: a caller has the node of a member drained, with no loss.
-    "node-drain-drill": frozenset({"node", "target", "empty-dir", "unmanaged"}),
+    "node-drain-drill": BRAKES | {"node", "target", "empty-dir", "unmanaged"},
     # A caller may have the rules applied that the cluster's owner has set, and none of his own.
     "prune-backups": frozenset(Rules.names()),
     # Moves aside what is there; and what deploy-cluster withholds.

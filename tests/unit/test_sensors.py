@@ -181,6 +181,14 @@ def test_what_sets_a_guard_aside_cannot_be_sent() -> None:
             assert f"unknown parameter '{parameter}'" in said
 
 
+def test_what_one_drill_withholds_the_other_does_too() -> None:
+    drills = ("failover-drill", "node-drain-drill")
+    withheld = frozenset().union(*(WITHHELD[name] for name in drills))
+    for runbook in triggerable():
+        if runbook.name in drills:
+            assert not withheld & {parameter.name for parameter in runbook.parameters}, runbook.name
+
+
 @pytest.mark.parametrize("place", ["s3://anybodys-bucket/dump/", "mysqlbackup/demo-1", "s3://x", "a/b"])
 def test_a_webhook_restores_backups_of_ours_and_no_dump_of_anybodys(place: str) -> None:
     restore = next(runbook for runbook in triggerable() if runbook.name == "restore")
