@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from mysql_group import mysql_group
 
-from steps.errors import BadParameters
+from steps.errors import BadParameters, StepError
+from steps.mysql import settings_apply
 from steps.mysql.connection import close, query
 from steps.mysql.settings import Setting, forbidden, merged, parse, warnings
+from steps.mysql.settings_apply import NotTaken, differing, put_back, set_everywhere
 from steps.mysql.settings_check import Answer, check
 
-ADDRESS = f"127.88.{os.getpid() % 250 + 1}.41"
+NET = f"127.88.{os.getpid() % 250 + 1}"
+ADDRESS = f"{NET}.41"
 
 
 def values(text: str) -> dict[str, int | float | str]:
@@ -125,3 +128,75 @@ def test_a_real_server_says_what_it_would_not_take_and_stays_as_it_is(server: An
 def test_nothing_of_a_name_reaches_the_server_as_sql(server: Any) -> None:
     (answer,) = check(server, [Setting("x`; DROP SCHEMA mysql; --", 1, "1")])
     assert answer.refused.startswith("there is no variable")
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Three members; the third lacks a plugin that the others have, and so refuses its variable."""
+    with mysql_group(tmp_path_factory.mktemp("three"), [f"{NET}.{number}" for number in (42, 43, 44)]) as servers:
+        found = {f"demo-{number}": server.connect() for number, server in enumerate(servers)}
+        for pod in ("demo-0", "demo-1"):
+            query(found[pod], "SET SESSION sql_log_bin = 0")
+            query(found[pod], "SET GLOBAL super_read_only = 0")
+            query(found[pod], "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'")
+            query(found[pod], "SET SESSION sql_log_bin = 1")
+        query(found["demo-1"], "SET GLOBAL super_read_only = 1")
+        yield found
+        for connection in found.values():
+            close(connection)
+
+
+def everything(members: dict[str, Any]) -> dict[str, list[tuple[Any, ...]]]:
+    sql = "SELECT * FROM performance_schema.{} ORDER BY 1"
+    tables = ("global_variables", "persisted_variables")
+    return {
+        f"{pod}.{table}": [row for row in query(connection, sql.format(table)) if not row[0].startswith("gtid_")]
+        for pod, connection in members.items()
+        for table in tables
+    }
+
+
+def test_every_member_has_the_value_and_keeps_it_over_a_restart(members: dict[str, Any]) -> None:
+    before = everything(members)
+    kept = set_everywhere(members, parse("max_connections=300; sql_mode=STRICT_ALL_TABLES; long_query_time=2.5"))
+    for connection in members.values():
+        assert query(connection, "SELECT @@GLOBAL.max_connections, @@GLOBAL.sql_mode") == [(300, "STRICT_ALL_TABLES")]
+        persisted = dict(query(connection, "SELECT * FROM performance_schema.persisted_variables"))
+        assert persisted["max_connections"] == "300" and len(persisted) == 3
+    for pod, connection in members.items():
+        put_back(connection, kept[pod])
+    assert everything(members) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("max_connections=300; rpl_semi_sync_source_timeout=1234", "demo-2 did not take the settings: there is no"),
+        ("max_connections=300; sql_mode=NOPE", "demo-0 did not take the settings: Variable 'sql_mode' can't be set"),
+        ("max_connections=300; table_open_cache=9999999999", "demo-0 did not take the settings"),
+    ],
+)
+def test_where_one_refuses_all_are_as_they_were(members: dict[str, Any], text: str, says: str) -> None:
+    query(members["demo-1"], "SET PERSIST max_connections = 177")
+    query(members["demo-0"], "SET PERSIST_ONLY max_connections = 188")
+    before = everything(members)
+    assert differing(members, ["max_connections", "back_log"]) == [
+        "max_connections is 151 on demo-0, 177 on demo-1, 151 on demo-2"
+    ]
+    with pytest.raises(NotTaken) as raised:
+        set_everywhere(members, parse(text))
+    assert str(raised.value).startswith(says) and "Every member has its old values again" in str(raised.value)
+    assert everything(members) == before
+    for connection in members.values():
+        query(connection, "RESET PERSIST IF EXISTS max_connections")
+        query(connection, "SET GLOBAL max_connections = 151")
+
+
+def test_what_could_not_be_put_back_is_said(members: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(connection: Any, kept: Any) -> None:
+        raise StepError("no disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settings_apply, "put_back", fails)
+        with pytest.raises(NotTaken, match="NOT be put back: demo-0: no disk"):
+            set_everywhere(members, parse("sql_mode=NOPE"))
