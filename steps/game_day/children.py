@@ -7,7 +7,7 @@ from steps.game_day.plan import Entry, child_name
 from steps.game_day.state import State
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict, NotFound
-from steps.kube.workflows import phase_of
+from steps.kube.workflows import is_over, phase_of
 from steps.log import log
 from steps.mysql.definition import GAME_DAY_LABEL
 
@@ -82,7 +82,9 @@ def start(kube: Kube, wanted: Object) -> Object:
 
 
 def adopt(kube: Kube, parent: Object, child: Object) -> None:
-    """Let a drill's run that is over be deleted with its game day's."""
+    """Let a drill's run that is over be deleted with its game day's; one that goes on is left alone."""
+    if not is_over(child):
+        return
     meta = parent["metadata"]
     owner = {key: parent[key] for key in ("apiVersion", "kind")} | {"name": meta["name"], "uid": meta["uid"]}
     if not child["metadata"].get("ownerReferences"):

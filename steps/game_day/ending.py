@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from steps.game_day.children import LABEL, OWNER_UID
 from steps.kube.client import Kube, Object
-from steps.kube.errors import NotFound, Unreachable
-from steps.kube.workflows import is_over
+from steps.kube.errors import Conflict, NotFound, Unreachable
+from steps.kube.workflows import is_over, never_began
 from steps.log import log
 
 PAUSE_SECONDS = 1.0
@@ -20,8 +20,21 @@ def of(kube: Kube, game_day: str) -> list[Object]:
 
 
 def stop(kube: Kube, run: str) -> None:
-    """Ask a drill's run to stop: it ends its fault and undoes it. Can be asked again and again."""
+    """Ask a drill's run to stop: it ends its fault and undoes it. Can be asked again and again.
+
+    One that still waits for its cluster's lock has nothing to undo, and is terminated: Argo looks at Stop only once it
+    has the lock, which may be long after the game day.
+    """
     try:
+        found = kube.find("workflows", run)
+        if found is not None and never_began(found):
+            try:
+                version = str(found["metadata"]["resourceVersion"])
+                kube.patch("workflows", run, {"spec": {"shutdown": "Terminate"}}, resource_version=version)
+                log("drill-terminated", run=run, why="it had not begun")
+                return
+            except Conflict:
+                pass  # it may have begun meanwhile
         kube.patch("workflows", run, {"spec": {"shutdown": "Stop"}})
         log("drill-told-to-stop", run=run)
     except NotFound:

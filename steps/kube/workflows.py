@@ -15,6 +15,9 @@ from steps.kube.client import Object
 OVER = ("Succeeded", "Failed", "Error")
 """Phases of a workflow that has ended."""
 
+FAILED = ("Failed", "Error")
+"""Those of one that has ended badly: also where only its exit handler has."""
+
 
 def phase_of(workflow: Object) -> str:
     """Return a run's phase, empty before the controller has seen it."""
@@ -24,6 +27,11 @@ def phase_of(workflow: Object) -> str:
 def is_over(workflow: Object) -> bool:
     """Tell whether a run has ended."""
     return phase_of(workflow) in OVER
+
+
+def never_began(workflow: Object) -> bool:
+    """Tell whether a run waits to be begun: nobody has seen it, or it waits for a lock and has done nothing yet."""
+    return phase_of(workflow) in ("", "Pending") and not nodes_of(workflow)
 
 
 def nodes_of(workflow: Object) -> dict[str, Object]:

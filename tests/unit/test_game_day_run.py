@@ -313,6 +313,32 @@ def test_the_approval_of_the_game_day_answers_for_its_drills(
     assert node["phase"] == "Succeeded" and node["outputs"]["parameters"] == [{"name": "approve", "value": "YES"}]
 
 
+def test_a_drill_that_waits_for_its_lock_is_terminated_and_one_that_has_begun_is_stopped(kube: Kube) -> None:
+    """Argo looks at Stop only where a run has its lock; Terminate would keep a drill from undoing itself."""
+    known = state.State("gd", "tiphys", "demo", state.now(), plan.read("switchover, crash, switchover"))
+    names = [
+        children.start(kube, children.manifest(known, "uid", number, entry))["metadata"]["name"]
+        for number, entry in enumerate(known.entries, 1)
+    ]
+    kube.patch("workflows", names[1], {"status": {"phase": "Running"}})
+    kube.patch("workflows", names[2], {"status": {"phase": "Pending", "message": "Waiting for the lock"}})
+    for name in names:
+        ending.stop(kube, name)
+    found = [kube.get("workflows", name)["spec"]["shutdown"] for name in names]
+    assert found == ["Terminate", "Stop", "Terminate"]
+
+
+def test_a_drill_that_goes_on_is_not_owned(kube: Kube) -> None:
+    """What is owned is deleted with its owner, in the middle of a fault."""
+    known = state.State("gd", "tiphys", "demo", state.now(), plan.read("switchover"))
+    made = children.start(kube, children.manifest(known, "uid", 1, known.entries[0]))
+    for phase, owners in (("Running", None), ("Failed", ["gd"])):
+        kube.patch("workflows", made["metadata"]["name"], {"status": {"phase": phase}})
+        children.adopt(kube, kube.get("workflows", "gd"), kube.get("workflows", made["metadata"]["name"]))
+        found = kube.get("workflows", made["metadata"]["name"])["metadata"].get("ownerReferences")
+        assert (found and [one["name"] for one in found]) == owners
+
+
 def test_nobody_answers_where_nobody_approved(kube: Kube, bucket: Bucket, argo: Callable[..., Argo]) -> None:
     argo(Asking)
     day = game_day(kube, bucket, "switchover", drill_limit_seconds=0.5)
