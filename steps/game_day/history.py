@@ -46,6 +46,7 @@ class Record:
         numbers: from the drill's report: seconds and counts, None for what was not measured.
         report: key of its report.json.
         versions: of the programs.
+        cluster_uid: tells clusters of one name apart; empty where that was not noted.
     """
 
     run: str
@@ -59,11 +60,16 @@ class Record:
     numbers: Mapping[str, float | None]
     report: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    cluster_uid: str = ""
 
     @property
     def downtime(self) -> float | None:
         """Seconds without an acknowledged write; None where that was not measured."""
         return self.numbers.get("write_downtime_seconds")
+
+    def same_cluster(self, uid: str) -> bool:
+        """Tell whether it may be of the cluster with this uid: one that was made anew is another one."""
+        return not uid or self.cluster_uid in ("", uid)
 
     @property
     def counts(self) -> bool:
@@ -84,7 +90,9 @@ NUMBERS = (
 """What of a report's numbers is kept."""
 
 
-def record_of(report: Mapping[str, Any], game_day: str, like: Mapping[str, str], key: str) -> Record:
+def record_of(
+    report: Mapping[str, Any], game_day: str, like: Mapping[str, str], key: str, cluster_uid: str = ""
+) -> Record:
     """Return the record of a drill's report.json."""
     numbers = report.get("numbers") or {}
     return Record(
@@ -99,6 +107,7 @@ def record_of(report: Mapping[str, Any], game_day: str, like: Mapping[str, str],
         numbers={name: numbers.get(name) for name in NUMBERS},
         report=key,
         versions=report.get("versions") or {},
+        cluster_uid=cluster_uid,
     )
 
 
@@ -158,7 +167,7 @@ def _read(bucket: Bucket, key: str) -> Record | None:
 
 
 def comparable(
-    records: Sequence[Record], fault: str, like: Mapping[str, str], *, before: str, without: str
+    records: Sequence[Record], fault: str, like: Mapping[str, str], *, before: str, without: str, cluster_uid: str = ""
 ) -> list[Record]:
     """Return the runs that another one may be compared with, the oldest first.
 
@@ -168,11 +177,16 @@ def comparable(
         like: the parameters that they must share with it.
         before: ISO time of its start.
         without: the game day that it is of.
+        cluster_uid: of its cluster.
     """
     return [
         one
         for one in records
-        if one.counts and one.game_day != without and alike(fault, one.like, like) and stamp(one.at) < stamp(before)
+        if one.counts
+        and one.game_day != without
+        and one.same_cluster(cluster_uid)
+        and alike(fault, one.like, like)
+        and stamp(one.at) < stamp(before)
     ]
 
 
@@ -183,9 +197,10 @@ class Comparison:
     Attributes:
         earlier: downtimes of the runs that it is compared with, in seconds, the oldest first.
         median: of them; None where there are too few.
-        worst: of them.
+        worst: of them, but for those regressions that came last, one after the other.
         limit: above which it is a regression; None where it is not compared.
         regressed: whether it is.
+        lasting: regressions that came directly before it.
     """
 
     earlier: tuple[float, ...]
@@ -193,13 +208,15 @@ class Comparison:
     worst: float | None = None
     limit: float | None = None
     regressed: bool = False
+    lasting: int = 0
 
 
 def compare(downtime: float | None, before: Sequence[Record], percent: float, floor: float) -> Comparison:
     """Compare a run with the last ones before it.
 
     It is a regression where it is longer than the median by `percent`, by more than `floor` seconds, and longer than
-    the worst of them too: what has happened in the last five runs is no news.
+    the worst of them too: what has happened now and then is no news. What has become slower and stays so is: a
+    regression is no excuse for the one that follows it, until the median has followed.
 
     Args:
         downtime: of the run, in seconds; None where it was not measured.
@@ -207,9 +224,18 @@ def compare(downtime: float | None, before: Sequence[Record], percent: float, fl
         percent: of the median.
         floor: in seconds.
     """
-    earlier = tuple(float(one.downtime) for one in before if one.downtime is not None)[-BASELINE:]
+    lasting, past = 0, list[float]()
+    for value in [float(one.downtime) for one in before if one.downtime is not None]:
+        lasting = lasting + 1 if _against(value, past, lasting, percent, floor).regressed else 0
+        past.append(value)
+    return _against(downtime, past, lasting, percent, floor)
+
+
+def _against(downtime: float | None, past: Sequence[float], lasting: int, percent: float, floor: float) -> Comparison:
+    earlier = tuple(past)[-BASELINE:]
     if len(earlier) < FEWEST:
         return Comparison(earlier)
-    median, worst = statistics.median(earlier), max(earlier)
+    median = statistics.median(earlier)
+    worst = max(earlier[: max(0, len(earlier) - lasting)], default=median)
     limit = max(median * (1 + percent / 100), median + floor, worst)
-    return Comparison(earlier, median, worst, limit, downtime is not None and downtime > limit)
+    return Comparison(earlier, median, worst, limit, downtime is not None and downtime > limit, lasting)

@@ -11,6 +11,7 @@ from steps.game_day.history import COUNTED, Comparison, Record, comparable, comp
 from steps.game_day.plan import Entry, alike
 from steps.game_day.score import Line
 from steps.game_day.state import Child, Look, State
+from steps.kube.workflows import FAILED
 from steps.report.outcome import Outcome, count, seconds
 
 SCHEMA = 1
@@ -116,7 +117,7 @@ def records_of(state: State, reports: Mapping[int, Mapping[str, Any] | None]) ->
     for number, report in reports.items():
         if report is not None:
             entry, child = state.entries[number - 1], state.children[number]
-            made[number] = record_of(report, state.game_day, entry.like, child.report)
+            made[number] = record_of(report, state.game_day, entry.like, child.report, state.cluster_uid)
     return made
 
 
@@ -156,7 +157,7 @@ def evaluate(
         state,
         asked,
         drills,
-        _trends(drills, own, history),
+        _trends(drills, own, history, state.cluster_uid),
         points,
         outcome,
         _sentence(outcome, drills, points),
@@ -176,10 +177,21 @@ def _drill(
     comparison = Comparison(())
     if record is not None:
         known = history.get(entry.fault, ())
-        before = comparable(known, entry.fault, entry.like, before=record.at, without=state.game_day)
+        before = comparable(
+            known,
+            entry.fault,
+            entry.like,
+            before=record.at,
+            without=state.game_day,
+            cluster_uid=state.cluster_uid,
+        )
         downtime = record.downtime if record.counts else None
         comparison = compare(downtime, before, asked.regression_percent, asked.regression_floor_seconds)
     looks = state.looks.get(number - 1), state.looks.get(number)
+    if report is not None and child is not None and report["verdict"] == Outcome.PASS and child.phase in FAILED:
+        # What comes after the report has failed: the drill may not be undone.
+        why = f"Its report says PASS, but its run has {child.phase.lower()}: {child.message or 'no message'}."
+        report = {**report, "verdict": Outcome.FAIL, "sentence": why, "reasons": [why]}
     if report is not None:
         lines = scores.lines(report, looks[1], comparison)
         verdict, sentence = str(report["verdict"]), str(report.get("sentence") or "")
@@ -212,7 +224,8 @@ def _regressions(drills: Sequence[Drill]) -> list[str]:
     return [
         f"Drill {one.number} ({one.entry.label}) has become slower: writes stopped for "
         f"{seconds(one.numbers['write_downtime_seconds'])}, the last {len(one.comparison.earlier)} runs have a "
-        f"median of {seconds(one.comparison.median)}, and the worst {seconds(one.comparison.worst)}."
+        f"median of {seconds(one.comparison.median)}, and the worst {seconds(one.comparison.worst)}"
+        f"{f', but for the last {one.comparison.lasting}, which were slower too' if one.comparison.lasting else ''}."
         for one in drills
         if one.comparison.regressed and one.comparison.median is not None and one.comparison.worst is not None
     ]
@@ -227,13 +240,19 @@ def _others(state: State, drills: Sequence[Drill]) -> list[str]:
     ]
 
 
-def _trends(drills: Sequence[Drill], own: Mapping[int, Record], history: Mapping[str, Sequence[Record]]) -> list[Trend]:
+def _trends(
+    drills: Sequence[Drill], own: Mapping[int, Record], history: Mapping[str, Sequence[Record]], cluster_uid: str
+) -> list[Trend]:
     made: dict[tuple[str, tuple[tuple[str, str], ...]], Trend] = {}
     for drill in drills:
         entry = drill.entry
         key = entry.fault, tuple(sorted(entry.like.items()))
         mine = {own[one.number].run: own[one.number] for one in drills if one.number in own and _same(one.entry, entry)}
-        known = [one for one in history.get(entry.fault, ()) if alike(entry.fault, one.like, entry.like)]
+        known = [
+            one
+            for one in history.get(entry.fault, ())
+            if alike(entry.fault, one.like, entry.like) and one.same_cluster(cluster_uid)
+        ]
         records = sorted(
             [*(one for one in known if one.run not in mine), *mine.values()], key=lambda one: stamp(one.at)
         )
@@ -257,10 +276,15 @@ def _sentence(outcome: Outcome, drills: Sequence[Drill], points: int) -> str:
     # What was stopped or proves nothing has no number that could stand beside the others'.
     counted = [one.numbers for one in drills if one.verdict in COUNTED]
     if counted:
-        longest = max(float(one.get("write_downtime_seconds") or 0) for one in counted)
+        stopped = [
+            float(one["write_downtime_seconds"]) for one in counted if one.get("write_downtime_seconds") is not None
+        ]
         lost = [int(one["lost_writes"]) for one in counted if one.get("lost_writes") is not None]
         fate = f"{count(sum(lost), 'acknowledged write')} {'was' if sum(lost) < 2 else 'were'} lost"
-        text += f"; writes stopped for {seconds(longest)} at most, and {fate if lost else 'none were verified'}"
+        text += f"; writes stopped for {seconds(max(stopped))} at most" if stopped else "; no downtime was measured"
+        text += f", and {fate if lost else 'none were verified'}"
+        if holes := len(counted) - min(len(stopped), len(lost)):
+            text += f"; {count(holes, 'drill')} did not measure or verify all"
     if slower := sum(one.comparison.regressed for one in drills):
         text += f"; {count(slower, 'drill')} {'has' if slower == 1 else 'have'} become slower"
     return f"The game day was stopped before its end: {text}." if outcome is Outcome.ABORTED else f"{text}."

@@ -18,6 +18,7 @@ from steps.declare import option, parameter, step, target_options
 from steps.errors import StepError, Temporary
 from steps.game_day import options
 from steps.game_day.steady import Seen, look, wait_until_steady
+from steps.kube.workflows import FAILED
 from steps.log import log
 
 if TYPE_CHECKING:
@@ -86,9 +87,12 @@ def game_day_run(
     bucket = Bucket.from_environment(connections=2)
     try:
         found = state.load(bucket, workflow)
+        kube = connect(namespace)
         known = found or state.State(workflow, namespace, cluster, state.now(), entries)
+        if found is None:
+            known.cluster_uid = str(kube.cluster(cluster)["metadata"]["uid"])
         rules = Rules(on_failure, steady_limit_seconds, 60.0 * drill_limit_minutes, approved)
-        day = GameDay(connect(namespace), bucket, known, rules, told)
+        day = GameDay(kube, bucket, known, rules, told)
         day.run()
         return Ran(len(known.children), known.stopped)
     finally:
@@ -139,7 +143,8 @@ class GameDay:
             child = self._child(number)
             verdict = self._verdict(child)
             log("drill-ended", number=number, of=len(state.entries), run=child.run, phase=child.phase, verdict=verdict)
-            if self._rules.on_failure == "stop" and verdict != "PASS" and number < len(state.entries):
+            passed = verdict == "PASS" and child.phase not in FAILED
+            if self._rules.on_failure == "stop" and not passed and number < len(state.entries):
                 state.stopped = state.stopped or f"drill {number} ({entry.label}) was no PASS, and on-failure is stop"
         if not state.stopped:
             self._steady(len(state.entries))

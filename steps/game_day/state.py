@@ -69,6 +69,7 @@ class State:
         children: by number of the drill, from 1.
         stopped: why it ended before its last drill; empty where it did not.
         ended_at: ISO time, empty while it goes on.
+        cluster_uid: of the cluster: another one of the same name has a history of its own.
     """
 
     game_day: str
@@ -80,6 +81,7 @@ class State:
     children: dict[int, Child] = field(default_factory=dict)
     stopped: str = ""
     ended_at: str = ""
+    cluster_uid: str = ""
 
 
 def now() -> str:

@@ -115,6 +115,41 @@ def test_small_differences_are_noise() -> None:
     assert slow(9.0, (5.0, 5.0, 9.5, 5.0, 5.0)).score == 100, "it has happened in the last five runs"
 
 
+def test_a_regression_that_lasts_is_one_until_the_median_has_followed() -> None:
+    usual = (5.0, 5.2, 5.1, 4.9, 5.3)
+    assert [slow(9.0, usual + (9.0,) * more).drills[0].comparison.regressed for more in range(4)] == [True] * 3 + [
+        False
+    ]
+    (said,) = slow(9.0, (*usual, 9.0)).reasons[1:]
+    assert "worst 5.30 s, but for the last 1" in said
+    assert slow(9.0, (5.0, 9.5, 5.0, 5.0, 5.0, 5.0)).score == 100, "in the last five, and no regression at its time"
+
+
+def test_a_drill_whose_run_failed_after_its_report_is_no_pass() -> None:
+    """As where it could not be undone: its report was a PASS by then."""
+    known = state(TWO)
+    known.children[1].phase, known.children[1].message = "Failed", "drill-undo: no primary"
+    found = evaluate(known, {1: report(1, "switchover"), 2: report(2, "crash")}, {}, Asked())
+    assert found.outcome is Outcome.FAIL and "drill-undo: no primary" in found.reasons[0]
+    assert found.score < 100 and found.sentence.startswith("1 of 2 drills passed")
+
+
+def test_the_sentence_tells_what_was_not_measured() -> None:
+    hole = report(2, "crash", verdict="FAIL", numbers={"write_downtime_seconds": None, "lost_writes": None})
+    assert "1 drill did not measure or verify all" in result(reports={1: report(1, "switchover"), 2: hole}).sentence
+    alone = result("crash", {1: {**hole, "run": "gd-01-crash"}}).sentence
+    assert "no downtime was measured, and none were verified" in alone
+
+
+def test_a_cluster_that_was_made_anew_begins_a_new_history() -> None:
+    history = {"crash": [record(number, "crash", 1.0, cluster_uid="older") for number in range(5)]}
+    assert result("crash", {1: report(1, "crash", 9.0)}, history, cluster_uid="older").score == 90
+    found = result("crash", {1: report(1, "crash", 9.0)}, history, cluster_uid="newer")
+    assert found.score == 100 and [one.cluster_uid for one in found.trends[0].records] == ["newer"]
+    known = {"crash": [record(number, "crash", 1.0) for number in range(5)]}
+    assert result("crash", {1: report(1, "crash", 9.0)}, known, cluster_uid="newer").score == 90, "not noted: the same"
+
+
 def test_too_few_runs_are_no_history_and_no_fault() -> None:
     found = slow(60.0, (1.0, 1.0))
     (line,) = (one for one in found.drills[0].lines if "slower" in one.title)
@@ -162,7 +197,8 @@ def test_a_regression_is_longer_than_all_that_it_is_compared_with(
         assert not found.regressed and found.limit is None
     else:
         assert found.median is not None and found.limit is not None
-        assert found.limit >= max(*found.earlier, found.median + floor)
+        counted = found.earlier[: max(0, len(found.earlier) - found.lasting)]
+        assert found.limit >= max(*counted, found.median, found.median + floor)
         assert found.regressed == (now > found.limit)
 
 
