@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from steps.drill.evidence import Evidence, Proof, Target, left_group, no_answer, other_pod, other_process
@@ -19,6 +20,7 @@ from steps.errors import StepError
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict, Forbidden, NotFound
 from steps.kube.owner import owner_of
+from steps.kube.placing import matches
 from steps.mysql.connection import SERVER_PORT
 
 DRILL_LABEL = "tiphys.dev/drill"
@@ -62,6 +64,11 @@ class Partition(Fault):
             found.append(f"pod {target.pod} has no label {POD_LABEL}, by which a policy would select it alone")
         if why := (pod.get("annotations") or {}).get(NOT_ENFORCED):
             found.append(f"a NetworkPolicy for pod {target.pod} would be {why}")
+        if not found and (open_ := opened(kube, pod.get("labels") or {})):
+            found.append(
+                f"pod {target.pod} is selected by NetworkPolicy {', '.join(open_)}, and policies add up: what one lets "
+                "through no other can cut off. Take fault=freeze, or a namespace without such policies"
+            )
         return found
 
     def describe(self, target: Target) -> str:
@@ -169,6 +176,16 @@ def policy(scene: Scene, pod: str) -> Object:
         "metadata": metadata,
         "spec": {"podSelector": selector, "policyTypes": ["Ingress", "Egress"]},
     }
+
+
+def opened(kube: Kube, labels: Mapping[str, str]) -> list[str]:
+    """Return the names of the policies that let something in or out of a pod with these labels."""
+    return [
+        str(each["metadata"]["name"])
+        for each in kube.all("networkpolicies")
+        if (each["spec"].get("ingress") or each["spec"].get("egress"))
+        and matches(each["spec"].get("podSelector") or {}, labels)
+    ]
 
 
 def of_run(kube: Kube, run: str) -> list[str]:

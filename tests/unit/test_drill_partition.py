@@ -189,6 +189,19 @@ def test_it_is_refused_where_it_could_not_be_done(kube: Kube, target: Target) ->
     assert "may not delete networkpolicies" in reason
 
 
+def test_it_is_refused_where_another_policy_lets_something_through(kube: Kube, target: Target) -> None:
+    """They add up: the primary would be half cut off, and the network plugin would be blamed."""
+    kube.label("pods", "demo-0", {"app": "db"})
+    for name, app, rules in (
+        ("deny", "db", {}), ("others", "web", {"ingress": [{}]}), ("lets-in", "db", {"ingress": [{}]})
+    ):  # fmt: skip
+        spec = {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"], **rules}
+        about = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}}
+        kube.create("networkpolicies", {**about, "spec": spec})
+    (reason,) = FAULT.hindrances(scene(kube), target)
+    assert "by NetworkPolicy lets-in, and policies add up" in reason
+
+
 def test_without_a_run_nothing_is_asked_for(kube: Kube) -> None:
     with pytest.raises(NotFound):
         kube.get("networkpolicies", policy_name("drill-1"))

@@ -6,6 +6,8 @@ import asyncio
 import os
 import select
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -261,6 +263,34 @@ def test_whoever_may_not_reach_into_a_process_is_told_what_to_do(tmp_path: Path)
         with pytest.raises(tcp_keys.CannotCutError, match="sysctl -w kernel.yama.ptrace_scope=0"):
             tcp_keys.sockets(1)
     assert Cutter(tmp_path).obstacle("0000-uid") == "", "without a process there is nothing to say"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_pod_is_healed_though_what_cut_it_off_has_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+    mark = {"TIPHYS_ROOT": str(tmp_path / "uid" / "root")}
+    command = [sys.executable, "-c", f"{program}; time.sleep(600)"]
+    with subprocess.Popen(command, env=mark, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            place = ("127.0.0.1", int(child.stdout.readline()))
+            cutter = Cutter(tmp_path)
+            cutter.set({"uid": ""})
+            assert cutter.settle() == {}
+            with pytest.raises(TimeoutError):
+                socket.create_connection(place, timeout=0.5)
+            thread = cutter._thread
+            assert thread is not None
+            with monkeypatch.context() as broken:
+                broken.setattr(Cutter, "_walk", lambda *_: 1 / 0)
+                thread.join(30)
+            assert not thread.is_alive()
+            cutter.set({})
+            assert cutter.settle() == {}
+            socket.create_connection(place, timeout=30).close()
+            cutter.close()
+        finally:
+            child.kill()
 
 
 def test_a_socket_of_both_versions_of_ip_is_cut_and_healed_too() -> None:

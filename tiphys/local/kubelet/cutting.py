@@ -92,7 +92,8 @@ class Cutter:
             self._wanted = dict(wanted)
             self._troubles = {uid: why for uid, why in self._troubles.items() if uid in wanted}
             keys.update({address: key_of(uid) for uid, address in wanted.items() if address})
-            if wanted and (self._thread is None or not self._thread.is_alive()):
+            # Also to heal what a thread that died of something left cut off.
+            if (wanted or self._cuts) and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="cutter", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
