@@ -57,6 +57,18 @@ class VerdictAborted(StepError):
     exit_code = 22
 
 
+class FoundWarning(StepError):
+    """A check found warnings, nothing critical, and was asked to fail on them."""
+
+    exit_code = 30
+
+
+class FoundCritical(StepError):
+    """A check found something critical."""
+
+    exit_code = 31
+
+
 class Temporary(StepError):
     """Something outside is not there yet; the same step may succeed when it is tried again."""
 

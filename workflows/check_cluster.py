@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from hera.workflows import WorkflowTemplate
+from hera.workflows import Gauge, WorkflowTemplate
+from hera.workflows.models import MetricLabel
 
 from steps.mysql.check_cluster import check_cluster
 from workflows.pack import container, runbook, workflow_parameters
 
 DESCRIPTION = """\
-Looks a cluster over and changes nothing: quorum and primary by the majority of the members, what the operator says
-against the truth, where the Routers lead, lag, transactions that only one member has, tables without a primary key,
-restores that are not finished, and, where the cluster has opted in, how old its newest backup and proof are.
-Each finding says what it means and what to do. The run fails where something is critical.
+Looks a cluster over and changes nothing: quorum, primary and who takes writes by the majority of the members, what the
+operator says against the truth, where the Routers lead, lag, transactions that only one member has, tables without a
+primary key, restores that are not finished, settings that drift, connections, certificates, clocks, disks and volume
+claims, nodes, the disruption budget, notes and cordons that were left behind, versions and, where the cluster has opted
+in, how old its newest backup and proof are.
+Each finding says what it means and what to do. The run fails where something is critical, or as `fail-on` says.
 """
+
+CLUSTER = MetricLabel(key="cluster", value="{{workflow.parameters.cluster}}")
+
+
+def metrics() -> list[Gauge]:
+    """Return what Argo's controller tells Prometheus after each run; how each is counted stands with the outputs."""
+
+    def gauge(name: str, help: str, output: str, **labels: str) -> Gauge:
+        made = [CLUSTER, *(MetricLabel(key=key, value=value) for key, value in labels.items())]
+        value = f"{{{{outputs.parameters.{output}}}}}"
+        return Gauge(name=name, help=help, labels=made, realtime=False, value=value)
+
+    return [
+        gauge("tiphys_cluster_health", "0 ok, 1 warning, 2 critical", "health-level"),
+        gauge("tiphys_cluster_findings", "Findings of check-cluster", "critical", severity="critical"),
+        gauge("tiphys_cluster_findings", "Findings of check-cluster", "warnings", severity="warning"),
+        gauge("tiphys_cluster_findings", "Findings of check-cluster", "unknown", severity="unknown"),
+        gauge("tiphys_cluster_members_online", "Members that are ONLINE", "members-online"),
+    ]
 
 
 def build() -> WorkflowTemplate:
@@ -25,5 +47,6 @@ def build() -> WorkflowTemplate:
         # It reads only, so it may look at a cluster that a drill or a backup is busy with.
         mutex=None,
     ) as template:
-        container(check_cluster, timeout="5m", s3=True, s3_needed=False)
+        made = container(check_cluster, timeout="5m", s3=True, s3_needed=False)
+        made.metrics = metrics()
     return template

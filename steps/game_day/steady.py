@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from steps.check.finding import CRITICAL
+from steps.check.judge import judge_facts
 from steps.drill import intent
 from steps.errors import Temporary
 from steps.game_day.state import Look, now
 from steps.kube.client import Kube
 from steps.log import log
-from steps.mysql.findings import CRITICAL, judge_facts
 from steps.mysql.inspection import inspect
 
 PAUSE_SECONDS = 1.0

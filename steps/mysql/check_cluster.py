@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from steps.check import metrics, report
+from steps.check.finding import CRITICAL, OK, UNKNOWN, WARNING, Finding, health
+from steps.check.look import Examined, examine
 from steps.declare import artifact, option, outputs_folder, parameter, step, target_options
-from steps.errors import StepError
+from steps.errors import FoundCritical, FoundWarning, StepError
 from steps.kube import client
 from steps.kube.client import Kube
 from steps.kube.pods import name_of
 from steps.log import log
 from steps.mysql.definition import SCRATCH_LABEL
-from steps.mysql.findings import CRITICAL, OK, Facts, Finding, health, judge_facts
-from steps.mysql.inspection import inspect
-from steps.mysql.protection import judge_protection, protection_of, read_backups
+from steps.mysql.protection import read_backups
 from steps.parameters import NAMESPACE_NAME
 
-if TYPE_CHECKING:
-    from steps.backup.catalogue import Catalogue
-
-REPORT = "check.json"
+JSON, HTML, XML, PROMETHEUS = "report.json", "report.html", "report.xml", "metrics.prom"
+NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,35 @@ class Checked:
     """What the checks tell."""
 
     health: str = parameter("The worst that was found: ok, warning or critical.", is_global=True)
-    findings: int = parameter("Number of findings that are not ok.", is_global=True)
+    health_level: int = parameter("The same as a number: 0 ok, 1 warning, 2 critical.", is_global=True)
+    findings: int = parameter("Number of findings that are warnings or critical.", is_global=True)
+    critical: int = parameter("Number of critical findings.", is_global=True)
+    warnings: int = parameter("Number of warnings.", is_global=True)
+    unknown: int = parameter("Number of things that could not be looked at.", is_global=True)
+    members_online: int = parameter("Members that are ONLINE, of all clusters that were checked.", is_global=True)
     summary: str = parameter("What was found, in a line.", is_global=True)
-    report: Path | None = artifact("Every finding as JSON.", REPORT)
-
-
-class Unhealthy(StepError):
-    """A check found something critical; its outputs are written all the same."""
+    report: Path | None = artifact("Every finding and every number as JSON.", JSON)
+    page: Path | None = artifact("The same as a page.", HTML)
+    junit: Path | None = artifact("The same as JUnit XML.", XML)
+    prometheus: Path | None = artifact("The numbers as Prometheus reads them.", PROMETHEUS)
 
 
 @step("check-cluster")
 @target_options
+@option(
+    "--fail-on",
+    type=click.Choice([CRITICAL, WARNING, NEVER]),
+    default=CRITICAL,
+    help="From which severity on the run fails: exit code 30 for warnings, 31 where something is critical.",
+)
 @option("--print-json", type=click.BOOL, default=False, help="Also print the whole report to the log.")
-def check_cluster(namespace: str, cluster: str, print_json: bool) -> Checked:
-    """Look one cluster over: members, quorum, primary, operator, Routers, lag, errant transactions, keys, backups.
+def check_cluster(namespace: str, cluster: str, fail_on: str, print_json: bool) -> Checked:
+    """Look one cluster over: group, operator, Routers, data, settings, disks, certificates, nodes, notes, backups.
 
-    Changes nothing. Ends with an error (exit code 1) where something is critical.
+    Changes nothing. Ends with exit code 31 where something is critical, unless told otherwise.
     """
     kube = client.connect(namespace)
-    made = examine(kube, cluster, read_backups([kube.cluster(cluster)]))
-    return conclude([made], print_json)
+    return conclude([looked(kube, cluster)], fail_on, print_json)
 
 
 @step("check-all-clusters")
@@ -60,7 +70,7 @@ def check_cluster(namespace: str, cluster: str, print_json: bool) -> Checked:
 def check_all_clusters(namespace: str) -> Checked:
     """Look over every InnoDBCluster of the namespace, as the schedule does.
 
-    Changes nothing. Ends with an error (exit code 1) where something is critical in any of them.
+    Changes nothing. Ends with exit code 31 where something is critical in any of them.
     """
     kube = client.connect(namespace)
     found = [item for item in kube.all("innodbclusters") if not item["metadata"].get("deletionTimestamp")]
@@ -69,73 +79,82 @@ def check_all_clusters(namespace: str) -> Checked:
     if not names:
         log("no clusters", namespace=namespace)
     backups = read_backups(found)
-    return conclude([examine(kube, name, backups) for name in names], False)
+    return conclude([told(examine(kube, name, backups)) for name in names], CRITICAL, False)
 
 
-@dataclass(frozen=True)
-class Examined:
-    """One cluster's facts and what they amount to."""
-
-    facts: Facts
-    findings: list[Finding]
+def looked(kube: Kube, cluster: str) -> Examined:
+    """Look at one cluster and log each finding."""
+    return told(examine(kube, cluster, read_backups([kube.cluster(cluster)])))
 
 
-def examine(kube: Kube, cluster: str, backups: Catalogue | str) -> Examined:
-    """Inspect one cluster, judge what was seen, and log each finding.
+def told(one: Examined) -> Examined:
+    """Log each finding of a cluster."""
+    for finding in one.findings:
+        log("finding", cluster=one.name, **{key: value for key, value in asdict(finding).items() if value})
+    return one
+
+
+def conclude(examined: Sequence[Examined], fail_on: str, as_json: bool) -> Checked:
+    """Write the reports and return the outputs.
 
     Args:
-        kube: client for the cluster's namespace.
-        cluster: name of the InnoDBCluster.
-        backups: what the bucket holds, or why that cannot be told.
-    """
-    facts = inspect(kube, cluster)
-    findings = judge_facts(facts) + judge_protection(protection_of(kube.cluster(cluster), backups))
-    for finding in findings:
-        log("finding", cluster=cluster, **{key: value for key, value in asdict(finding).items() if value})
-    return Examined(facts, findings)
-
-
-def conclude(examined: list[Examined], as_json: bool) -> Checked:
-    """Write the report and return the outputs.
+        examined: the clusters.
+        fail_on: severity from which on to fail, or never.
+        as_json: whether to print the report as well.
 
     Raises:
-        Unhealthy: something is critical.
+        FoundCritical: something is critical, and that is asked to fail.
+        FoundWarning: nothing is, but there are warnings, and those are asked to fail.
     """
-    report = outputs_folder() / REPORT
-    described = document(examined)
-    report.write_text(json.dumps(described, indent=2) + "\n")
+    started, at, folder = time.monotonic(), datetime.now(UTC), outputs_folder()
+    described = report.document(examined, at)
+    text = json.dumps(described, indent=2) + "\n"
+    (folder / JSON).write_text(text)
+    (folder / HTML).write_text(report.render(examined, at, os.environ.get("TIPHYS_WORKFLOW", "")))
+    (folder / XML).write_bytes(report.to_xml(examined, at, time.monotonic() - started))
+    (folder / PROMETHEUS).write_text(metrics.exposition([each for one in examined for each in metrics.gauges(one)]))
     if as_json:
-        click.echo(json.dumps(described, indent=2))
-    everything = [finding for one in examined for finding in one.findings]
-    worst = health(everything)
-    bad = [(one.facts.name, f) for one in examined for f in one.findings if f.severity != OK]
-    summary = "; ".join(f"{name}: {f.check}: {f.seen}" for name, f in bad)[:500]
-    checked = Checked(worst, len(bad), summary or _all_well(examined), report)
-    if worst == CRITICAL:
-        urgent = [
-            f"{name}: {f.check}: {f.seen}: {f.means}. To do: {f.run}" for name, f in bad if f.severity == CRITICAL
-        ]
-        raise Unhealthy(f"Critical: {'; '.join(urgent)}.", outputs=checked)
+        click.echo(text)
+    bad = [(one.name, finding) for one in examined for finding in one.of(CRITICAL, WARNING)]
+    worst = health([finding for _, finding in bad])
+    checked = Checked(
+        health=worst,
+        health_level=metrics.LEVELS[worst],
+        findings=len(bad),
+        critical=sum(finding.severity == CRITICAL for _, finding in bad),
+        warnings=sum(finding.severity == WARNING for _, finding in bad),
+        unknown=sum(len(one.of(UNKNOWN)) for one in examined),
+        members_online=sum(one.seen.facts.topology.online for one in examined),
+        summary="; ".join(f"{name}: {finding.check}: {finding.seen}" for name, finding in bad)[:500]
+        or _all_well(examined),
+        report=folder / JSON,
+        page=folder / HTML,
+        junit=folder / XML,
+        prometheus=folder / PROMETHEUS,
+    )
+    error = failure(bad, fail_on)
+    if error is not None:
+        error.outputs = checked
+        raise error
     return checked
 
 
-def _all_well(examined: list[Examined]) -> str:
-    return f"all well: {', '.join(one.facts.name for one in examined)}" if examined else "no clusters"
+def failure(bad: Sequence[tuple[str, Finding]], fail_on: str) -> StepError | None:
+    """Return the error that findings amount to, or None where they are no reason to fail.
+
+    Args:
+        bad: cluster and finding, warnings and worse.
+        fail_on: severity from which on to fail, or never.
+    """
+    worst = health([finding for _, finding in bad])
+    if fail_on == NEVER or worst == OK or (worst == WARNING and fail_on == CRITICAL):
+        return None
+    lines = [
+        f"{name}: {one.check}: {one.seen}: {one.means}. To do: {one.run}" for name, one in bad if one.severity == worst
+    ]
+    kind, word = (FoundCritical, "Critical") if worst == CRITICAL else (FoundWarning, "Warning")
+    return kind(f"{word}: {'; '.join(lines)}.")
 
 
-def document(examined: list[Examined]) -> dict[str, Any]:
-    """Return the report as JSON can hold it."""
-    return {
-        "checked_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "health": health([finding for one in examined for finding in one.findings]),
-        "clusters": [
-            {
-                "cluster": one.facts.name,
-                "health": health(one.findings),
-                "summary": one.facts.topology.summary(),
-                "members": [asdict(member) for member in one.facts.topology.members],
-                "findings": [asdict(finding) for finding in one.findings],
-            }
-            for one in examined
-        ],
-    }
+def _all_well(examined: Sequence[Examined]) -> str:
+    return f"all well: {', '.join(one.name for one in examined)}" if examined else "no clusters"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from steps.check.facts import Facts, OpenRestore, Queues, Route
 from steps.errors import StepError
 from steps.kube.client import Kube
+from steps.kube.errors import NotFound
+from steps.kube.pods import is_ready, name_of
 from steps.mysql.connection import (
     ROUTER_RO_PORT,
     ROUTER_RW_PORT,
@@ -16,9 +20,8 @@ from steps.mysql.connection import (
     root_credentials,
     session,
 )
-from steps.mysql.findings import Facts, OpenRestore, Queues, Route
-from steps.mysql.topology import Topology
-from steps.mysql.waiting import look
+from steps.mysql.topology import Topology, server_addresses
+from steps.mysql.waiting import Sight, look
 
 QUEUES_SQL = (
     "SELECT member_id, count_transactions_in_queue, count_transactions_remote_in_applier_queue"
@@ -51,15 +54,26 @@ def inspect(kube: Kube, cluster: str, *, timeout: float = 5.0) -> Facts:
         BadParameters: there is no such cluster.
     """
     credentials = root_credentials(kube, kube.cluster(cluster))
-    sight = look(kube, cluster, credentials)
+    return facts_of(kube, look(kube, cluster, credentials), credentials, timeout=timeout)
+
+
+def facts_of(kube: Kube, sight: Sight, credentials: Credentials, *, timeout: float = 5.0) -> Facts:
+    """Look closer at a cluster that was just looked at; what cannot be read is left out of the facts."""
+    cluster = name_of(sight.cluster)
     wanted = int((sight.cluster["spec"].get("router") or {}).get("instances", 0))
     status = (sight.cluster.get("status") or {}).get("cluster") or {}
     writes = reads = None
     if wanted:
-        address = kube.service_address(cluster)
-        writes = route(address, ROUTER_RW_PORT, credentials, timeout)
-        reads = route(address, ROUTER_RO_PORT, credentials, timeout)
-    queues, keyless, errant = _inside(sight.topology, credentials, timeout)
+        try:
+            address = kube.service_address(cluster)
+        except NotFound as error:
+            writes = reads = Route(error=str(error))
+        else:
+            writes = route(address, ROUTER_RW_PORT, credentials, timeout)
+            reads = route(address, ROUTER_RO_PORT, credentials, timeout)
+    addresses = server_addresses(sight.servers)
+    queues, keyless, errant = _inside(sight.topology, addresses, credentials, timeout)
+    ready = {name_of(pod): str(pod["status"].get("podIP") or "") for pod in sight.routers if is_ready(pod)}
     restores = _restores(sight.topology, credentials, timeout)
     return Facts(
         name=cluster,
@@ -75,6 +89,7 @@ def inspect(kube: Kube, cluster: str, *, timeout: float = 5.0) -> Facts:
         errant=errant,
         pods=sight.obstacles(),
         restores=restores,
+        each_router={pod: route(ip, ROUTER_RW_PORT, credentials, timeout) for pod, ip in sorted(ready.items()) if ip},
     )
 
 
@@ -88,17 +103,17 @@ def route(host: str, port: int, credentials: Credentials, timeout: float) -> Rou
 
 
 def _inside(
-    topology: Topology, credentials: Credentials, timeout: float
+    topology: Topology, addresses: Mapping[str, str], credentials: Credentials, timeout: float
 ) -> tuple[dict[str, Queues], list[str] | None, dict[str, str] | None]:
     """Return queues, tables without a primary key, and errant transactions, all as the primary sees them."""
     primary = topology.primary
     if primary is None:
         return {}, None, None
     try:
-        # Read from the secondaries first: what the primary lacks after that, it never had.
-        executed = {
-            member.pod: gtid_set(member.address, member.pod, credentials, timeout) for member in topology.secondaries
-        }
+        # Read from the others first: what the primary lacks after that, it never had. Also from those that are in no
+        # group now: transactions of its own are what keeps a server out of it.
+        others = {pod: addresses.get(pod, "") for pod in topology.views if pod != primary.pod}
+        executed = {pod: gtid_set(ip, pod, credentials, timeout) for pod, ip in others.items() if ip}
         with session(primary.address, SERVER_PORT, credentials, what=primary.pod, timeout=timeout) as connection:
             pods = {member.id: member.pod for member in topology.members}
             rows = query(connection, QUEUES_SQL)

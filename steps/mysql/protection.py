@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from steps.check.finding import CRITICAL, OK, WARNING, Finding
 from steps.errors import StepError
 from steps.mysql.definition import BACKUPS_LABEL, ENVIRONMENT_LABEL
-from steps.mysql.findings import CRITICAL, OK, WARNING, Finding
 
 if TYPE_CHECKING:
     from steps.backup.catalogue import Catalogue

@@ -10,11 +10,13 @@ import mysql.connector
 import pytest
 from mysql_group import ROOT, Server, mysql_group
 
+from steps.check.facts import Facts
+from steps.check.finding import health
+from steps.check.judge import judge_facts
 from steps.errors import Refused, StepError, Temporary
 from steps.log import Progress
 from steps.mysql import inspection
 from steps.mysql.connection import Credentials, query, session
-from steps.mysql.findings import Facts, health, judge_facts
 from steps.mysql.inspection import KEYLESS_SQL, QUEUES_SQL, route
 from steps.mysql.load_sample_data import Loaded, fill
 from steps.mysql.proof import prove_write

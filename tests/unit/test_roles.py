@@ -32,6 +32,8 @@ WHO = {
     "backup/verify_prepare.py": [VERIFICATIONS],
     "backup/verify_report.py": [VERIFICATIONS],
     "backup/verify_scratch.py": [VERIFICATIONS, REAP],
+    "check/look.py": [RUNBOOKS],
+    "check/read_kube.py": [RUNBOOKS],
     "drill/book.py": [RUNBOOKS, REAP],
     "drill/drain.py": [DRAINS],
     "drill/drain_preflight.py": [DRAINS],

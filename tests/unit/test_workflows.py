@@ -90,7 +90,10 @@ def test_the_schedule_names_no_cluster_and_never_overlaps() -> None:
         ("deploy-cluster", {"primary", "members-online", "drills", "router-address", "seconds", "change"}),
         ("scale-cluster", {"servers-before", "servers-after", "routers-before", "routers-after", "primary", "plan"}),
         ("load-sample-data", {"rows", "rows-per-second", "seconds", "seconds-applied", "change"}),
-        ("check-cluster", {"health", "findings", "summary"}),
+        (
+            "check-cluster",
+            {"health", "health-level", "findings", "critical", "warnings", "unknown", "members-online", "summary"},
+        ),
     ],
 )
 def test_results_are_global(name: str, results: set[str]) -> None:

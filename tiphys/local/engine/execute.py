@@ -212,7 +212,9 @@ class _Work:
             return run.mark(self.begin(name, "Pod", "Pending"), "Failed", late)
         pod = pod_name(run.name, name, self.template["name"])
         variables = {**self.variables, **extra, "pod.name": pod, "node.name": name}
-        plain = {key: self.template[key] for key in self.template if key not in ("inputs", "retryStrategy")}
+        # Metrics speak of what the step puts out, and so are filled in when it has ended, where there is a Prometheus.
+        left_out = ("inputs", "metrics", "retryStrategy")
+        plain = {key: self.template[key] for key in self.template if key not in left_out}
         filled = substitute(plain, variables)
         node = self.begin(name, "Pod", "Pending")
         prefix = substitute(_key_format(run), variables)

@@ -1,0 +1,113 @@
+"""Judging the group: quorum, primary, members, who takes writes, and what the operator says of them."""
+
+from __future__ import annotations
+
+from steps.check.facts import Facts
+from steps.check.finding import CRITICAL, OK, WARNING, Finding
+
+
+def judge_members(facts: Facts) -> list[Finding]:
+    """Return the findings about quorum, primary, number and versions of the members."""
+    topology = facts.topology
+    if not topology.quorum:
+        reasons = "; ".join(f"{pod}: {why}" for pod, why in topology.unreachable.items())
+        return [
+            Finding(
+                "quorum",
+                CRITICAL,
+                topology.summary() + (f" ({reasons})" if reasons else ""),
+                "no majority of the members agrees: the cluster takes no writes",
+                "look at the server pods; the operator reboots a group after a full outage",
+            )
+        ]
+    found = [Finding("quorum", OK, topology.summary())]
+    if topology.primary is None:
+        found.append(
+            Finding(
+                "primary",
+                CRITICAL,
+                "the majority names no single ONLINE primary",
+                "writes wait until one is elected",
+                "run check-cluster again in 30 seconds; look at the server pods if it stays",
+            )
+        )
+    else:
+        found.append(Finding("primary", OK, topology.primary.pod or topology.primary.host))
+    missing = topology.expected - topology.online
+    if missing > 0:
+        spare = (topology.online - 1) // 2
+        found.append(
+            Finding(
+                "members",
+                CRITICAL if spare == 0 else WARNING,
+                topology.summary(),
+                f"{missing} of {topology.expected} members missing: the group survives {spare} more failures",
+                "look at the pods that are not ready, and at the operator's log",
+            )
+        )
+    if topology.expected % 2 == 0 or topology.expected < 3:
+        found.append(
+            Finding(
+                "member count",
+                WARNING,
+                f"{topology.expected} servers",
+                f"the group survives {(topology.expected - 1) // 2} failures",
+                f"scale-cluster with servers={max(3, topology.expected + 1)}",
+            )
+        )
+    versions = sorted({member.version for member in topology.members})
+    if len(versions) > 1:
+        found.append(
+            Finding(
+                "versions",
+                WARNING,
+                ", ".join(versions),
+                "members run different versions of MySQL: fine during an upgrade only",
+                "finish the upgrade",
+            )
+        )
+    return found
+
+
+def judge_operator(facts: Facts) -> list[Finding]:
+    """Hold the operator's status against what the members say."""
+    truth = facts.topology
+    seen = f"status {facts.operator_status or 'empty'}, {facts.operator_online} online"
+    agrees = facts.operator_online == truth.online and (facts.operator_status == "ONLINE") == truth.is_whole
+    if agrees:
+        return [Finding("operator", OK, seen)]
+    return [
+        Finding(
+            "operator",
+            WARNING,
+            f"{seen}; the members say: {truth.summary()}",
+            "the operator's status is older than the last change, or the operator is not running",
+            "look at the operator's pod if this stays for minutes; believe the members",
+        )
+    ]
+
+
+def judge_writers(facts: Facts) -> list[Finding]:
+    """Return the servers that take writes and should not."""
+    topology = facts.topology
+    if topology.primary is None:
+        return []
+    primaries = {member.id for member in topology.members if member.role == "PRIMARY"}
+    wrong = [pod for pod, view in sorted(topology.views.items()) if view.writable and view.own_id not in primaries]
+    if not wrong:
+        return [Finding("writers", OK, "no server but the primary takes writes")]
+    return [
+        Finding(
+            "writers",
+            CRITICAL,
+            f"{', '.join(wrong)}: super_read_only is off, and it is no primary",
+            "who writes there makes data that differ, or errant transactions that keep it out of the group",
+            "on that server: SET GLOBAL super_read_only = ON; then run check-cluster again",
+        )
+    ]
+
+
+def judge_pods(facts: Facts) -> list[Finding]:
+    """Return what holds each pod that is not ready."""
+    means, run = "part of the cluster is not running", "kubectl describe that pod"
+    return [Finding("pods", WARNING, seen, means, run) for seen in facts.pods]
