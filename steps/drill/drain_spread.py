@@ -142,6 +142,9 @@ def _move(scene: Scene, one: Doubled, pod: Object, stop_reason: Callable[[], str
     while time.monotonic() < until and not (reason := stop_reason()):
         try:
             if not evicted:
+                # Looked at before each try: while a budget held it, another member may have gone, or the primary moved.
+                if held := unsafe(read_topology(scene.kube, scene.cluster, credentials=scene.credentials), one.pod):
+                    break
                 scene.kube.evict(one.pod, uid=uid)
                 evicted = True
             now = scene.kube.find("pods", one.pod)
@@ -165,6 +168,15 @@ def _move(scene: Scene, one: Doubled, pod: Object, stop_reason: Callable[[], str
     if not evicted:
         return _kept(one, held)
     return _kept(one, f"it was evicted once more and the group was not whole in time{': ' + held if held else ''}")
+
+
+def unsafe(topology: Topology, pod: str) -> str:
+    """Return why a member must not be evicted now, empty where it may."""
+    if not topology.is_whole:
+        return f"the group is not whole any more ({topology.summary()})"
+    if topology.primary is not None and topology.primary.pod == pod:
+        return f"{pod} has become the primary meanwhile"
+    return ""
 
 
 def _moved(one: Doubled, node: str, took: float) -> Doubled:

@@ -192,10 +192,9 @@ def test_it_is_refused_where_it_could_not_be_done(kube: Kube, target: Target) ->
 def test_it_is_refused_where_another_policy_lets_something_through(kube: Kube, target: Target) -> None:
     """They add up: the primary would be half cut off, and the network plugin would be blamed."""
     kube.label("pods", "demo-0", {"app": "db"})
-    for name, app, rules in (
-        ("deny", "db", {}), ("others", "web", {"ingress": [{}]}), ("lets-in", "db", {"ingress": [{}]})
-    ):  # fmt: skip
-        spec = {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"], **rules}
+    all_of_them: list[Object] = [{}]
+    for name, app, rules in (("deny", "db", []), ("others", "web", all_of_them), ("lets-in", "db", all_of_them)):
+        spec = {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"], "ingress": rules}
         about = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}}
         kube.create("networkpolicies", {**about, "spec": spec})
     (reason,) = FAULT.hindrances(scene(kube), target)

@@ -32,6 +32,7 @@ def made(name: str = "p", **changes: Any) -> dict[str, Any]:
 
 
 SCRATCH: dict[str, Any] = {"volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {}}]}
+ARGO: dict[str, Any] = {"volumes": [{"name": name, "emptyDir": {}} for name in ("var-run-argo", "tmp-dir-argo")]}
 DAEMON: Any = [{**OWNED, "kind": "DaemonSet", "name": "logs"}]
 MEMBER: dict[str, Any] = {"labels": {"mysql.oracle.com/cluster": "demo"}}
 
@@ -46,6 +47,9 @@ MEMBER: dict[str, Any] = {"labels": {"mysql.oracle.com/cluster": "demo"}}
         (made(ownerReferences=[], phase="Succeeded"), Action.SKIP, "finished"),
         (made(labels={"workflows.argoproj.io/workflow": "drill-1"}), Action.SKIP, "step of this drill"),
         (made(labels={"workflows.argoproj.io/workflow": "drill-2"}), Action.EVICT, ""),
+        (made(**ARGO, labels={"workflows.argoproj.io/workflow": "game-day-1"}), Action.EVICT, ""),
+        (made(**SCRATCH, labels={"workflows.argoproj.io/workflow": "build"}), Action.REFUSE, "emptyDir tmp"),
+        (made(**ARGO), Action.REFUSE, "emptyDir var-run-argo"),
         (made(ownerReferences=[]), Action.REFUSE, "unmanaged=evict"),
         (made(ownerReferences=[{**OWNED, "controller": False}]), Action.REFUSE, "no controller"),
         (made(**SCRATCH), Action.REFUSE, "emptyDir tmp"),
