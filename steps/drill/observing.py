@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from steps.drill import rows
@@ -40,6 +40,7 @@ STEADY_SECONDS = 2.0
 SETTLE_SECONDS = 1.0
 """How long clients go on after the last thing was done, so that what it broke late is seen."""
 TICK_SECONDS = 0.02
+EARLIER = "an earlier try was cut off, its clients do not count"
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ class Seen:
         of: downtime of each thing done, by its name, from its beginning to that of the next.
         verification: what became of the writes.
         holes: why this may not be the whole truth, for people; empty where nothing speaks against it.
+        partial: whether an earlier try of the run had clients of its own, of which nothing is known.
     """
 
     write: Downtime
     of: dict[str, Downtime]
     verification: Verification
     holes: tuple[str, ...] = ()
+    partial: bool = False
+
+    def taken_up(self) -> Seen:
+        """Return this as what was seen by a run that goes on where an earlier try of it was cut off."""
+        return replace(self, holes=(*self.holes, EARLIER), partial=True)
 
     @property
     def write_downtime(self) -> float:
@@ -64,9 +71,10 @@ class Seen:
         return round(self.write.longest, 3)
 
     @property
-    def lost(self) -> int:
-        """Acknowledged writes that are missing on a member."""
-        return len(self.verification.lost)
+    def lost(self) -> int | None:
+        """Acknowledged writes that are missing on a member; None where none is known to be, and not all is known."""
+        known = not self.verification.unchecked and not self.partial
+        return len(self.verification.lost) if self.verification.lost or known else None
 
     @property
     def in_doubt(self) -> int:
@@ -78,7 +86,8 @@ class Seen:
         v = self.verification
         told = [
             f"longest time without a write: {self.write.longest:.3f} s",
-            f"writes: {v.acknowledged} acknowledged, {len(v.lost)} lost, {v.in_doubt} in doubt",
+            f"writes: {v.acknowledged} acknowledged, {'?' if self.lost is None else self.lost} lost, "
+            f"{v.in_doubt} in doubt",
         ]
         return told + [f"not the whole truth: {hole}" for hole in self.holes]
 

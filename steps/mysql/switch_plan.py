@@ -128,6 +128,9 @@ def choose(topology: Topology, candidates: Sequence[Candidate], to: str | None) 
     lacking = topology.expected - topology.online
     warnings = [f"{lacking} of {topology.expected} members are not ONLINE: run check-cluster"] if lacking else []
     warnings += [f"{chosen.pod}: {obstacle}" for obstacle in chosen.obstacles]
+    if chosen.queue > IN_STEP:
+        late = f"it has {chosen.queue} transactions left to apply, and no client can write until it has applied them"
+        warnings.append(f"{chosen.pod}: {late}")
     seen = [f"{one.pod}: {one}{', chosen' if one is chosen else ''}" for one in candidates]
     return Choice(old, chosen.member, "it was asked for" if to is not None else RULE, tuple(seen), tuple(warnings))
 
@@ -162,7 +165,9 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
             f"Refused, nothing was changed: no member is fit to be the primary. {told or 'There is no other member'}. "
             "Mend one of them, or name one that is ONLINE (to=POD) if that is wanted all the same."
         )
-    fit = [one for one in fit if one.queue <= IN_STEP] or fit
+    in_step = [one for one in fit if one.queue <= IN_STEP]
+    # Where none is, the wait weighs more than any weight.
+    fit = in_step or [min(fit, key=lambda one: one.queue)]
     pod = heir(
         [one.member for one in fit],
         {one.member.pod: one.weight for one in fit if one.weight is not None},

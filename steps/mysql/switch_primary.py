@@ -30,6 +30,7 @@ from steps.mysql.switch_plan import Candidate, Choice, choose, refusals
 from steps.mysql.topology import Topology, read_topology
 from steps.mysql.waiting import Sight, look
 from steps.parameters import OBJECT_NAME
+from steps.report.outcome import count
 
 if TYPE_CHECKING:
     from steps.drill.observing import Seen
@@ -158,10 +159,12 @@ class _Run:
     ) -> None:
         self._kube, self._cluster, self._credentials, self._workflow = kube, cluster, credentials, workflow
         self._choice, self._seconds, self._transaction_seconds = choice, seconds, transaction_seconds
+        self._taken_up = False
 
     def take_up(self, old: str) -> None:
         """Go on with a switch that was cut off before: what was the primary then is known from its note."""
         self._choice = replace(self._choice, old=replace(self._choice.old, pod=old or self._choice.old.pod))
+        self._taken_up = True
 
     def switch(self, *, measure: bool) -> Switched:
         """Do it, and return once every Router follows."""
@@ -184,12 +187,13 @@ class _Run:
                 running_seconds=self._transaction_seconds,
             )
             moved = time.monotonic() - began
-            self._follow()
+            routers = self._follow()
             if writes is not None:
                 writes.reach(new.id, self._seconds)
             followed = time.monotonic() - began
             if writes is not None:
                 seen = writes.finish()
+                seen = seen.taken_up() if self._taken_up else seen
         topology = read_topology(self._kube, self._cluster, credentials=self._credentials)
         if topology.primary is None or topology.primary.id != new.id:
             raise StepError(
@@ -199,32 +203,37 @@ class _Run:
             )
         lines = [
             f"{self._cluster}: primary {self._choice.old.pod} -> {new.pod}",
-            f"  the majority names it after {moved:.1f} s, every Router leads there after {followed:.1f} s",
+            f"  the majority names it after {moved:.1f} s, {led(routers)} after {followed:.1f} s",
             *(f"  {line}" for line in (seen.lines() if seen else ["nothing was measured"])),
             *_reasons(self._choice),
         ]
         return _outputs(self._choice, topology, seen, "\n".join(lines))
 
-    def _follow(self) -> None:
-        """Wait until every ready Router sends writes to the new primary."""
+    def _follow(self) -> int:
+        """Wait until every ready Router sends writes to the new primary; return how many were asked."""
         limit, new = time.monotonic() + self._seconds, self._choice.new
         while True:
-            led: dict[str, str] = {}
-            for pod in self._kube.routers(self._cluster):
-                if is_ready(pod):
-                    answer = route(pod["status"]["podIP"], ROUTER_RW_PORT, self._credentials, ROUTER_SECONDS)
-                    if answer.server != new.id:
-                        led[name_of(pod)] = answer.error or f"leads to server {answer.server}"
-            if not led:
-                return
+            astray: dict[str, str] = {}
+            ready = [pod for pod in self._kube.routers(self._cluster) if is_ready(pod)]
+            for pod in ready:
+                answer = route(pod["status"]["podIP"], ROUTER_RW_PORT, self._credentials, ROUTER_SECONDS)
+                if answer.server != new.id:
+                    astray[name_of(pod)] = answer.error or f"leads to server {answer.server}"
+            if not astray:
+                return len(ready)
             if time.monotonic() >= limit:
-                told = "; ".join(f"{pod} {what}" for pod, what in led.items())
+                told = "; ".join(f"{pod} {what}" for pod, what in astray.items())
                 raise TimedOut(
                     f"{new.pod} is the primary of {self._cluster} (server {new.id}), but after {self._seconds} s not "
                     f"every Router sends writes there: {told}. Look at that Router's log (kubectl logs), or delete its "
                     "pod: the next one reads the group anew."
                 )
             time.sleep(LOOK_SECONDS)
+
+
+def led(routers: int) -> str:
+    """Say that Routers lead to the new primary: not where none was ready to be asked."""
+    return f"{count(routers, 'ready Router')} led there" if routers else "no Router was ready to be asked"
 
 
 def candidates(kube: Kube, sight: Sight, credentials: Credentials) -> list[Candidate]:

@@ -41,6 +41,14 @@ def test_the_best_is_online_healthy_in_step_heavy_and_has_little_to_apply() -> N
     assert best(member(1, "RECOVERING", weight=90), member(2)) == "demo-2"
     assert best(member(1, weight=90, obstacles=("its node node-1 is cordoned",)), member(2)) == "demo-2"
     assert best(member(1, queue=9000), member(2, queue=7000)) == "demo-2", "none is in step: the nearest"
+    assert best(member(1, queue=9000, weight=60), member(2, queue=7000)) == "demo-2", "whatever they weigh"
+
+
+def test_a_member_that_lags_is_a_warning_whoever_chose_it() -> None:
+    for to in ("demo-1", None):
+        (warning,) = choose(group(), [member(1, queue=7000), member(2, queue=9000)], to).warnings
+        assert warning.startswith("demo-1: it has 7000 transactions left to apply")
+    assert choose(group(), [member(1, queue=100)], "demo-1").warnings == ()
 
 
 def test_the_choice_says_what_was_seen_of_each() -> None:
