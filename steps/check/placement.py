@@ -150,8 +150,8 @@ def judge_notes(place: Place) -> list[Finding]:
                 WARNING,
                 f"left behind: {seen}",
                 "no drill or runbook starts while it stands, and what it changed may not be put back",
-                "the CronWorkflow reap clears it within minutes; else: step drill-undo --workflow "
-                + (note.workflow or "NAME"),
+                "the CronWorkflow reap clears it within minutes; else: step drill-undo --namespace "
+                "NAMESPACE --cluster CLUSTER --workflow " + (note.workflow or "NAME"),
             )
         )
     return found or [Finding("notes", OK, "none of a drill or runbook")]

@@ -125,8 +125,8 @@ def another_drill(cluster: str, other: Intent) -> str:
     whose = f"workflow {other.workflow!r} since {other.since}" if other.workflow else "somebody unknown"
     return (
         f"Cluster {cluster} has a drill of {whose} noted on it (annotation {ANNOTATION}). Wait for it to end; if it is "
-        f"gone, the CronWorkflow reap clears the note within minutes, or run: step drill-undo --cluster {cluster} "
-        f"--workflow {other.workflow or 'NAME'}"
+        f"gone, the CronWorkflow reap clears the note within minutes, or run: step drill-undo "
+        f"--namespace NAMESPACE --cluster {cluster} --workflow {other.workflow or 'NAME'}"
     )
 
 

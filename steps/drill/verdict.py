@@ -66,7 +66,8 @@ def judge(
     if measurement.still_acting:
         reasons.append(
             f"THE FAULT MAY STILL BE ACTING: {measurement.still_acting}. Look at it now: step drill-undo "
-            f"--cluster {measurement.cluster} --workflow {measurement.run} puts it back, and so does reap."
+            f"--namespace {measurement.namespace} --cluster {measurement.cluster} --workflow {measurement.run} puts it "
+            "back, and so does reap."
         )
     if measurement.end == "aborted":
         reasons.append(f"The drill was stopped before its end: {measurement.end_reason}.")
