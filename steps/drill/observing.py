@@ -66,9 +66,9 @@ class Seen:
         return replace(self, holes=(*self.holes, EARLIER), partial=True)
 
     @property
-    def write_downtime(self) -> float:
-        """The longest time without an acknowledged write, seconds, to the millisecond."""
-        return round(self.write.longest, 3)
+    def write_downtime(self) -> float | None:
+        """The longest time without an acknowledged write, seconds, to the millisecond; None where part is not known."""
+        return None if self.partial else round(self.write.longest, 3)
 
     @property
     def lost(self) -> int | None:

@@ -72,6 +72,7 @@ class Story:
         done: every server restarted and every switch, in order.
         writes: the clients that write meanwhile, or None.
         seen: what they felt, once they have stopped.
+        taken_up: whether it was cut off before: what the clients of that try felt is not known.
     """
 
     cluster: str
@@ -81,6 +82,14 @@ class Story:
     done: list[Progress] = field(default_factory=list)
     writes: Writes | None = None
     seen: Seen | None = None
+    taken_up: bool = False
+
+    def measure(self) -> Seen | None:
+        """Stop the clients, and keep what they felt."""
+        if self.writes is not None:
+            seen = self.writes.finish()
+            self.seen = seen.taken_up() if self.taken_up else seen
+        return self.seen
 
     def tell(self, progress: Progress) -> None:
         """Log a progress, and remember what was finished."""
@@ -171,7 +180,7 @@ def rolling_restart(
     wish, began, resumed = _wish(found, workflow, Method(method), parsed(since), member_timeout_seconds)
     lives = [life_of(pod) for pod in sight.servers]
     made = plan(lives, sight.topology, weights(sight.topology, credentials), wish)
-    story = Story(cluster, made, began, tuple(pod for pod in made.done if pod in wish.known))
+    story = Story(cluster, made, began, tuple(pod for pod in made.done if pod in wish.known), taken_up=resumed)
     log("plan", cluster=cluster, plan=str(made), began=text(began), taken_up=resumed)
     against = [] if resumed else refusals(sight, workflow, measure=measure)
     if dry_run:
@@ -216,16 +225,14 @@ def _measured(
         # Who is told to stop has little time; and the restart's own error matters more than the writes.
         if story.writes is not None and not isinstance(error, Temporary) and not stop_reason():
             with suppress(StepError):
-                story.seen = story.writes.finish()
+                story.measure()
         raise
-    if story.writes is None:
-        return
-    story.seen = story.writes.finish()
-    if story.seen.lost:
-        lost = count(story.seen.lost, "acknowledged write")
+    seen = story.measure()
+    if seen is not None and seen.lost:
+        lost = count(seen.lost, "acknowledged write")
         raise VerdictFail(
-            f"All servers were restarted, and {lost} of the {story.seen.verification.acknowledged} made meanwhile "
-            f"cannot be found on every member. {'; '.join(story.seen.lines())}. Run check-cluster."
+            f"All servers were restarted, and {lost} of the {seen.verification.acknowledged} made meanwhile "
+            f"cannot be found on every member. {'; '.join(seen.lines())}. Run check-cluster."
         )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from steps.drill.observing import Seen
+from steps.drill.observing import Seen, Writes
 from steps.drill.outages import Downtime
 from steps.drill.verification import Lost, Verification
 from steps.kube.client import Kube
 from steps.mysql import switch_primary
 from steps.mysql.connection import Credentials
+from steps.mysql.restart_plan import Method, Plan
+from steps.mysql.rolling_restart import Story
 from steps.mysql.switch_plan import Choice
 from steps.mysql.topology import Member
 
@@ -33,7 +36,19 @@ def test_a_write_is_only_known_not_to_be_lost_where_every_member_was_looked_at()
 
 def test_a_run_that_was_taken_up_knows_nothing_of_its_earlier_clients() -> None:
     found = seen().taken_up()
-    assert found.lost is None and any("earlier try" in line for line in found.lines())
+    assert found.lost is None and found.write_downtime is None and seen().write_downtime == 0.4
+    assert any("earlier try" in line for line in found.lines())
+
+
+@pytest.mark.parametrize("taken_up", [False, True])
+def test_a_restart_that_was_cut_off_gives_no_number_for_the_whole(taken_up: bool) -> None:
+    """Cut off while the writes were looked for, the second try finds nothing to restart and no downtime at all."""
+    plan = Plan(("demo-2",), "demo-0", (), Method.POD, {"demo-2": 630})
+    writes = cast(Writes, SimpleNamespace(finish=seen))
+    story = Story("demo", plan, datetime.now(UTC), writes=writes, taken_up=taken_up)
+    found = story.measure()
+    assert found is not None and found is story.seen
+    assert (found.write_downtime, found.lost) == ((None, None) if taken_up else (0.4, 0))
 
 
 @pytest.mark.parametrize(("ready", "said"), [(True, "1 ready Router led there"), (False, "no Router was ready")])
