@@ -85,6 +85,16 @@ def test_one_that_is_stopped_in_the_line_leaves_it() -> None:
     assert world.granted == ["tiphys/w2"] and last.go().phase == "Running"
 
 
+def test_one_that_is_told_to_stop_stays_in_the_line_and_does_nothing_when_it_is_its_turn() -> None:
+    world = World(TEMPLATE, limits={SEMAPHORE: 4})
+    holder, waiting, last = (run(world, f"w{n}", "demo") for n in range(3))
+    waiting.workflow["spec"]["shutdown"] = "Stop"
+    assert waiting.go().phase == "Pending"
+    finish(holder)
+    assert (waiting.go().phase, waiting.created) == ("Failed", [])
+    assert waiting.status["message"] == "Stopped with strategy 'Stop'" and last.go().phase == "Running"
+
+
 def test_the_lock_is_held_until_the_exit_handler_is_done() -> None:
     world = World(
         TEMPLATE.replace("entrypoint: a", "entrypoint: a\n  onExit: a"),

@@ -117,10 +117,15 @@ def _label(workflow: Json, spec: Json, variables: Mapping[str, object]) -> None:
 
 def _operate(run: Run) -> None:
     status = run.status
-    if not status.get("startedAt") and run.shutdown:
+    # As Argo does (releaseLocksForPendingShuttingdownWfs): Terminate ends a run that waits for its lock, Stop does not.
+    begun = "startedAt" in status
+    if not begun and run.shutdown and run.shutdown != "Stop":
         _end(run.workflow, "Failed", f"Stopped with strategy '{run.shutdown}'", run.now)
         return
     if not _locked(run):
+        return
+    if not begun and run.shutdown:
+        _end(run.workflow, "Failed", f"Stopped with strategy '{run.shutdown}'", run.now)
         return
     if status.get("phase") != "Running":
         _set_phase(run.workflow, "Running", "")
