@@ -49,6 +49,8 @@ WITHHELD: dict[str, frozenset[str]] = {
     "restore": frozenset({"replace", "mycnf", "environment", "drills", "backups"}),
     # Sets a guard aside.
     "scale-cluster": frozenset({"allow-outage"}),
+    # That an application's writes will be refused is for people to accept.
+    "set-topology": frozenset({"accept"}),
 }
 """Parameters that no webhook may set, by template: they keep their defaults there. A person may set them."""
 

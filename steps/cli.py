@@ -55,11 +55,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Restart every server, one after another, the primary last.",
     ),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
+    "set-topology": ("steps.mysql.set_topology:set_topology", "Let every member take writes, or one alone again."),
     "start-for-clusters": (
         "steps.backup.schedule:start_for_clusters",
         "Start a run for each cluster that has opted in to backups.",
     ),
     "switch-primary": ("steps.mysql.switch_primary:switch_primary", "Make another member the primary."),
+    "topology-undo": ("steps.mysql.topology_undo:topology_undo", "Go back from multi-primary mode."),
     "verify-checks": ("steps.backup.verify_checks:verify_checks", "Compare restored data with its backup."),
     "verify-late-report": (
         "steps.backup.verify_report:verify_late_report",

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from steps.drill import book
+from steps.drill import book, multi_primary
 from steps.errors import Refused, StepError, Temporary
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict, NotFound
@@ -43,6 +43,14 @@ class Intent:
 
 
 def read(cluster: Object) -> Intent | None:
+    """Return what keeps others away from an InnoDBCluster: a drill's intent, or that it is multi-primary; or None."""
+    if (drill := read_drill(cluster)) is not None:
+        return drill
+    note = multi_primary.read(cluster)
+    return None if note is None else Intent(note.workflow, multi_primary.NAME, note.since, expires=note.expires)
+
+
+def read_drill(cluster: Object) -> Intent | None:
     """Return the intent on an InnoDBCluster, or None. A note that cannot be read is an intent of nobody."""
     text = (cluster["metadata"].get("annotations") or {}).get(ANNOTATION)
     if not text:
@@ -106,7 +114,7 @@ def remove(kube: Kube, cluster: str, workflow: str) -> None:
     book.strike(kube, workflow)
     for _ in range(TRIES):
         found = kube.find("innodbclusters", cluster)
-        noted = None if found is None else read(found)
+        noted = None if found is None else read_drill(found)
         if found is None or noted is None or noted.workflow != workflow:
             return
         # With the version that was read: two may undo one drill, and the next drill begins when the first is done.
@@ -122,6 +130,8 @@ def remove(kube: Kube, cluster: str, workflow: str) -> None:
 
 def another_drill(cluster: str, other: Intent) -> str:
     """Return the message for a cluster on which another drill is noted."""
+    if other.fault == multi_primary.NAME:
+        return multi_primary.keeps_away(cluster, other.workflow, other.since, other.expires)
     whose = f"workflow {other.workflow!r} since {other.since}" if other.workflow else "somebody unknown"
     return (
         f"Cluster {cluster} has a drill of {whose} noted on it (annotation {ANNOTATION}). Wait for it to end; if it is "

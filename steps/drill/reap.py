@@ -45,10 +45,11 @@ class Reaped:
 def reap(namespace: str) -> Reaped:
     """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications."""
     from steps.backup.verify_scratch import is_scratch, orphans, remove
-    from steps.drill import book, intent, partition, undo
+    from steps.drill import book, intent, multi_primary, partition, undo
     from steps.game_day import ending
     from steps.kube import cordon
     from steps.kube.client import connect
+    from steps.mysql import topology_undo
 
     kube = connect(namespace)
     limit = time.monotonic() + undo.PRIMARY_SECONDS
@@ -59,7 +60,9 @@ def reap(namespace: str) -> Reaped:
     policies = [intent.Intent(run, partition.Partition.name, "", expires=until) for run, until in partition.noted(kube)]
     runs = kube.all("workflows")
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in runs}
-    noted = {str(each["metadata"]["name"]): found for each in clusters if (found := intent.read(each)) is not None}
+    noted = {
+        str(each["metadata"]["name"]): found for each in clusters if (found := intent.read_drill(each)) is not None
+    }
     notes = [*noted.values(), *(entry.intent for entry in written), *(note for _, note in cordons), *policies]
     now = datetime.now(UTC)
     over = {note.workflow for note in notes if is_over(note, phases, now)}
@@ -90,7 +93,11 @@ def reap(namespace: str) -> Reaped:
         drilled = drill is not None and drill.workflow in over
         with left.of(cluster=name):
             # Looked at again: another reaper may have undone the drill meanwhile, and the next one may have begun.
-            if drill is not None and drilled and intent.read(kube.find("innodbclusters", name) or cluster) == drill:
+            if (
+                drill is not None
+                and drilled
+                and intent.read_drill(kube.find("innodbclusters", name) or cluster) == drill
+            ):
                 log("reaping", cluster=name, workflow=drill.workflow, fault=drill.fault)
                 undo.undo(kube, cluster, drill)
                 count += 1
@@ -104,6 +111,15 @@ def reap(namespace: str) -> Reaped:
                     log("reaping", cluster=entry.cluster, workflow=entry.intent.workflow, what="entry in the book")
                     undo.undo_entry(kube, entry)
                     count += 1
+    for cluster, mode in topology_undo.due(clusters, phases, now):
+        name = str(cluster["metadata"]["name"])
+        with left.of(cluster=name, workflow=mode.workflow, what="multi-primary mode"):
+            # Looked at again, as above: somebody may have gone back, or have said that it stays.
+            current = kube.find("innodbclusters", name)
+            if current is not None and multi_primary.read(current) == mode:
+                log("reaping", cluster=name, workflow=mode.workflow, what="multi-primary mode")
+                topology_undo.go_back(kube, current, mode)
+                count += 1
     for name, workflow in orphans(clusters, phases, OVER):
         with left.of(cluster=name, workflow=workflow, what="scratch cluster"):
             log("reaping", cluster=name, workflow=workflow, what="scratch cluster")

@@ -35,7 +35,7 @@ def drill_undo(namespace: str, cluster: str, workflow: str, keep_ledger: bool) -
 
     kube = connect(namespace)
     found = kube.find("innodbclusters", cluster)
-    noted = None if found is None else intent.read(found)
+    noted = None if found is None else intent.read_drill(found)
     if noted is not None and noted.workflow != workflow:
         log("left-alone", why=f"the drill noted on the cluster is of workflow {noted.workflow!r}")
     elif found is not None and noted is not None:

@@ -43,6 +43,7 @@ WHO = {
     "drill/freeze.py": [RUNBOOKS, REAP],
     "drill/guards.py": [RUNBOOKS, GAME_DAYS],
     "drill/intent.py": [RUNBOOKS, REAP],
+    "drill/multi_primary.py": [RUNBOOKS, REAP],
     "drill/observing.py": [RUNBOOKS],
     "drill/partition.py": [RUNBOOKS, REAP],
     "drill/preflight.py": [RUNBOOKS],
@@ -66,10 +67,13 @@ WHO = {
     "mysql/inspection.py": [RUNBOOKS, GAME_DAYS],
     "mysql/load_sample_data.py": [RUNBOOKS],
     "mysql/restart.py": [RUNBOOKS],
+    "mysql/router_writes.py": [RUNBOOKS],
     "mysql/rolling_restart.py": [RUNBOOKS],
     "mysql/scale_cluster.py": [RUNBOOKS],
+    "mysql/set_topology.py": [RUNBOOKS],
     "mysql/switch_primary.py": [RUNBOOKS],
     "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS],
+    "mysql/topology_undo.py": [RUNBOOKS, REAP],
     "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS, GAME_DAYS],
 }
 """Who runs what a module asks of Kubernetes."""
