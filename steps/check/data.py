@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from steps.check.facts import Facts
 from steps.check.finding import CRITICAL, OK, WARNING, Finding, first, unknown
+from steps.report.outcome import count
 
 QUEUE_LIMIT = 1000
 """Transactions waiting at a member from which on it lags: about a second's work of a busy cluster."""
@@ -51,7 +52,7 @@ def judge_tables(facts: Facts) -> list[Finding]:
         Finding(
             "primary keys",
             WARNING,
-            f"{len(facts.keyless)} tables without: {first(facts.keyless)}",
+            f"{count(len(facts.keyless), 'table')} without: {first(facts.keyless)}",
             "the group refuses writes to them (error 3098)",
             "give each a primary key: ALTER TABLE ... ADD PRIMARY KEY",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from steps.mysql.topology import Topology
+from steps.mysql.topology import Member, Topology
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,14 @@ class Facts:
     pods: Sequence[str] = ()
     restores: Sequence[OpenRestore] = ()
     each_router: Mapping[str, Route] = field(default_factory=dict)
+
+    @property
+    def writers_by_mode(self) -> tuple[Member, ...]:
+        """The members of a group in multi-primary mode; none where it has a single primary, or none."""
+        return several_primaries(self.topology)
+
+
+def several_primaries(topology: Topology) -> tuple[Member, ...]:
+    """Return the ONLINE members where all of them are primaries, and there are at least two."""
+    online = tuple(member for member in topology.members if member.state == "ONLINE")
+    return online if len(online) > 1 and all(member.role == "PRIMARY" for member in online) else ()

@@ -74,7 +74,7 @@ DEEP: Mapping[str, Callable[[Seen], list[Finding]]] = {
     "disruption budget": lambda seen: placement.judge_budget(seen.place, seen.facts.topology),
     "role labels": lambda seen: placement.judge_labels(seen.place, seen.facts.topology),
     "router versions": lambda seen: placement.judge_router_versions(seen.place, seen.facts.topology),
-    "notes": lambda seen: placement.judge_notes(seen.place),
+    "notes": lambda seen: placement.judge_notes(seen.place, bool(seen.facts.writers_by_mode)),
     "protection": lambda seen: judge_protection(seen.protection),
 }
 """What takes a longer look, by subject."""

@@ -21,7 +21,9 @@ def judge_members(facts: Facts) -> list[Finding]:
             )
         ]
     found = [Finding("quorum", OK, topology.summary())]
-    if topology.primary is None:
+    if several := facts.writers_by_mode:
+        found.append(Finding("primary", OK, f"multi-primary mode: {', '.join(member.pod for member in several)}"))
+    elif topology.primary is None:
         found.append(
             Finding(
                 "primary",
@@ -73,6 +75,8 @@ def judge_operator(facts: Facts) -> list[Finding]:
     """Hold the operator's status against what the members say."""
     truth = facts.topology
     seen = f"status {facts.operator_status or 'empty'}, {facts.operator_online} online"
+    if facts.writers_by_mode and facts.operator_status == "SPLIT_BRAIN":
+        return [Finding("operator", OK, f"{seen}: so it calls multi-primary mode")]
     agrees = facts.operator_online == truth.online and (facts.operator_status == "ONLINE") == truth.is_whole
     if agrees:
         return [Finding("operator", OK, seen)]

@@ -16,6 +16,8 @@ from steps.kube.pods import name_of
 from steps.mysql.topology import Topology
 
 ROLE_LABEL = "mysql.oracle.com/cluster-role"
+MULTI_PRIMARY = "multi-primary"
+"""What the note of a cluster in that mode says that it is."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,17 @@ def _number(value: Any, servers: int) -> int:
     return math.ceil(servers * int(text[:-1]) / 100) if text.endswith("%") else int(text)
 
 
-def judge_notes(place: Place) -> list[Finding]:
-    """Return the notes of drills and runbooks whose workflow is gone."""
+def judge_notes(place: Place, multi_primary: bool = False) -> list[Finding]:
+    """Return the notes of drills and runbooks whose workflow is gone.
+
+    Args:
+        place: with the notes.
+        multi_primary: whether the group is in that mode; then the note that says so stays after its workflow.
+    """
     found = []
     for note in place.notes:
         seen = f"{note.what or 'something'} of {note.workflow or 'somebody unknown'} on {note.where}, {note.state}"
-        if not note.over:
+        if not note.over or (multi_primary and note.what == MULTI_PRIMARY):
             found.append(Finding("notes", OK, f"{seen}, since {note.since}"))
             continue
         found.append(

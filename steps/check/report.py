@@ -120,7 +120,7 @@ def tiles(examined: Sequence[Examined]) -> list[Tile]:
     days = [s.certificate_days for one in examined for s in one.seen.servers if s.certificate_days is not None]
     return [
         Tile("Critical", str(number[CRITICAL]), "to be mended now", "bad" if number[CRITICAL] else "good"),
-        Tile("Warnings", str(number[WARNING]), "to be looked at", "bad" if number[WARNING] else "good"),
+        Tile("Warnings", str(number[WARNING]), "to be looked at", "" if number[WARNING] else "good"),
         Tile("Good", str(number[OK]), f"{number[UNKNOWN]} could not be told" if number[UNKNOWN] else "all was read"),
         Tile(
             "Members ONLINE",

@@ -22,13 +22,15 @@ def judge_routers(facts: Facts) -> list[Finding]:
         )
     elif facts.routers_wanted:
         found.append(Finding("routers", OK, f"{facts.routers_ready} of {facts.routers_wanted} ready"))
-    primary = facts.topology.primary.id if facts.topology.primary else ""
+    primaries = {member.id for member in facts.writers_by_mode}
+    if facts.topology.primary:
+        primaries = {facts.topology.primary.id}
     secondaries = {member.id for member in facts.topology.secondaries}
     if facts.writes is not None:
-        wrong = facts.writes.server != primary or not primary
+        wrong = facts.writes.server not in primaries
         found.append(_route("writes", facts, facts.writes, wrong, "the primary", CRITICAL))
     if facts.reads is not None:
-        wrong = facts.reads.server not in (secondaries or {primary})
+        wrong = facts.reads.server not in (secondaries or primaries)
         found.append(_route("reads", facts, facts.reads, wrong, "a secondary", WARNING))
     found += [
         Finding(
@@ -39,7 +41,7 @@ def judge_routers(facts: Facts) -> list[Finding]:
             f"look at its log; where it keeps an old view: kubectl delete pod {pod}",
         )
         for pod, one in sorted(facts.each_router.items())
-        if one.server != primary and primary
+        if primaries and one.server not in primaries
     ]
     return found
 

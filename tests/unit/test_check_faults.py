@@ -395,7 +395,15 @@ FAULTS = [
         WARNING,
         "demo-1 is labelled PRIMARY and is SECONDARY",
     ),
-    Fault("Routers differ", routers_differ, "router versions", "router versions", WARNING, "r-0 9.6.0, r-1 9.7.4"),
+    Fault(
+        "Routers differ",
+        routers_differ,
+        "router versions",
+        "router versions",
+        WARNING,
+        "r-0 9.6.0, r-1 9.7.4",
+        frozenset({"routers"}),
+    ),
     Fault(
         "no Router",
         on_cluster({"spec": {"router": {"instances": 1}}}, {"spec": {"router": {"instances": 0}}}),
