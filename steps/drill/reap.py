@@ -132,15 +132,15 @@ class Left:
     """What could not be cleared away now: it keeps nobody from the rest, and its note stays for the next reaper."""
 
     def __init__(self) -> None:
-        self._first: StepError | None = None
+        self._first: Exception | None = None
 
     @contextmanager
     def of(self, **what: str) -> Iterator[None]:
         """Note an error of the block, with what it is about, and go on behind it."""
         try:
             yield
-        except StepError as error:
-            log("not-reaped", **what, why=str(error))
+        except Exception as error:  # of any kind: what one drill left must not keep the others' cordons for ever
+            log("not-reaped", **what, why=str(error) if isinstance(error, StepError) else repr(error))
             self._first = self._first or error
 
     def tell(self) -> None:

@@ -132,6 +132,21 @@ def meet(both: threading.Barrier) -> None:
     both.wait()
 
 
+def test_an_error_that_nobody_foresaw_keeps_nobody_else_from_being_reaped(
+    kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strange(cluster: str) -> None:
+        if cluster == "a":
+            raise KeyError("of a bug")
+
+    monkeypatch.setitem(FAULTS, FAULT, Meddler(strange))
+    for name in ("a", "b"):
+        drilled(kube, name)
+    with pytest.raises(KeyError, match="of a bug"):
+        run()
+    assert set(noted(kube)) == {"drill-of-a"}
+
+
 def test_a_slow_reaper_leaves_the_next_drills_note_alone(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
     drilled(kube, "a")
 
