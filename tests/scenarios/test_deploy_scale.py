@@ -84,6 +84,7 @@ def test_a_check_finds_nothing_and_writes_a_report(platform: Platform, demo: str
     done = platform.succeeds("check-cluster", cluster=demo)
     assert (done.outputs["health"], done.outputs["findings"]) == ("ok", "0"), platform.logs(done)
     assert done.outputs["summary"] == "all well: demo"
+    assert done.outputs["unknown"] == "0", "also the disks are told, by df in the pods"
 
 
 def test_the_schedule_checks_whatever_clusters_there_are(platform: Platform, demo: str) -> None:

@@ -523,3 +523,10 @@ def test_a_parameter_may_be_named_as_argo_names_the_list_of_all() -> None:
     container: {image: i, args: ["{{inputs.parameters.json}}", "{{workflow.parameters.json}}"]}
 """)
     assert run.args("") == run.args(".onExit") == ["no", "no"]
+
+
+def test_a_metric_of_what_a_step_puts_out_does_not_keep_it_from_running() -> None:
+    metric = "{name: m, help: h, gauge: {realtime: false, value: '{{outputs.parameters.out}}'}}"
+    leaf = f"- {{name: main, metrics: {{prometheus: [{metric}]}}, container: {LEAF}}}"
+    done = play(f"  entrypoint: main\n  templates:\n  {leaf}\n")
+    assert done.phase == "Succeeded"
