@@ -136,7 +136,7 @@ class GameDay:
         for number, entry in enumerate(state.entries, 1):
             if state.stopped or not self._steady(number - 1):
                 break
-            state.stopped = self._must_stop()
+            state.stopped = self._must_stop() or self._over()
             if state.stopped:
                 break
             log("drill", number=number, of=len(state.entries), drill=entry.label)
@@ -262,6 +262,18 @@ class GameDay:
 
         report = report_of(self._bucket, child)
         return str(report["verdict"]) if report else "none"
+
+    def _over(self) -> str:
+        """Return why no other drill may begin: this process may not have been told yet. Empty while one may."""
+        from steps.game_day.ending import stopping
+
+        parent = self._parent()
+        if parent is None:
+            # By hand, without a workflow, there is none.
+            return "the game day was deleted" if os.environ.get("TIPHYS_WORKFLOW") else ""
+        if stopping(parent) or parent["metadata"].get("deletionTimestamp"):
+            return "the game day was stopped"
+        return ""
 
     def _parent(self) -> Object | None:
         return self._kube.find("workflows", self.state.game_day)

@@ -313,6 +313,22 @@ def test_the_approval_of_the_game_day_answers_for_its_drills(
     assert node["phase"] == "Succeeded" and node["outputs"]["parameters"] == [{"name": "approve", "value": "YES"}]
 
 
+@pytest.mark.parametrize("how", ["stopped", "deleted"])
+def test_no_drill_begins_for_a_game_day_that_has_ended(
+    kube: Kube, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its process learns that only when its pod is ended, a moment later."""
+    monkeypatch.setenv("TIPHYS_WORKFLOW", "gd")
+    monkeypatch.setattr(run, "STOP_SECONDS", 0.2)
+    if how == "deleted":
+        kube.delete("workflows", "gd")
+    else:
+        kube.patch("workflows", "gd", {"spec": {"shutdown": "Stop"}})
+    day = game_day(kube, bucket, "switchover", drill_limit_seconds=0.5)
+    day.run()
+    assert day.state.stopped == f"the game day was {how}" and not day.state.children and not ending.of(kube, "gd")
+
+
 def test_a_drill_that_waits_for_its_lock_is_terminated_and_one_that_has_begun_is_stopped(kube: Kube) -> None:
     """Argo looks at Stop only where a run has its lock; Terminate would keep a drill from undoing itself."""
     known = state.State("gd", "tiphys", "demo", state.now(), plan.read("switchover, crash, switchover"))
