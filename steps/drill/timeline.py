@@ -223,7 +223,9 @@ def _clients(
                 continue
             if attempt.connected is not None and attempt.connected > injected:
                 routed.append(attempt.connected)
-            if attempt.outcome is Outcome.ACKNOWLEDGED:
+            # In an outage writes that hung since before it are answered in one burst, once a quorum is forced; for a
+            # long time after that the group may take no other.
+            if attempt.outcome is Outcome.ACKNOWLEDGED and (attempt.start > injected or not target.outage):
                 written.append(attempt.end)
     return min(routed, default=None), min(written, default=None)
 

@@ -159,6 +159,18 @@ def test_the_story_of_an_outage_is_told_whoever_is_primary_afterwards(kept: str,
     assert from_json(to_json(m)).target == m.target, "several members are kept in the measurement"
 
 
+def test_a_write_that_hung_since_before_the_outage_does_not_end_it() -> None:
+    m = outage("uuid-a", "uuid-a")
+    m.proof = FAULTS[m.fault].proof(m.target, m.evidence())
+    hung = Attempt(900, story.FAULT_AT + 0.05, NOTICED_AT + 2, Outcome.ACKNOWLEDGED, 0, "uuid-a")
+    m.clients[0].attempts = sorted([*m.clients[0].attempts, hung], key=lambda attempt: attempt.start)
+    found = evaluate(m, story.verified(m))
+    at = {moment.key: moment.at for moment in found.timeline.moments}
+    assert NOTICED_AT + 2 < FORCED_AT - 0.5, "its answer came before there was a primary again"
+    assert at["elected"] == pytest.approx(FORCED_AT, abs=0.15)
+    assert at["first-write"] == pytest.approx(BACK_AT, abs=0.15)
+
+
 def test_no_proof_where_one_server_lives_or_the_rest_has_a_quorum() -> None:
     for kept in ("uuid-a", ""):
         m = outage(kept, "uuid-a")
