@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steps.check.finding import OK, WARNING, Finding, unknown
+from steps.drill import multi_primary as multi_primary_note
 from steps.kube.client import Object
 from steps.kube.cordon import Cordon
 from steps.kube.placing import matches
@@ -16,8 +17,6 @@ from steps.kube.pods import name_of
 from steps.mysql.topology import Topology
 
 ROLE_LABEL = "mysql.oracle.com/cluster-role"
-MULTI_PRIMARY = "multi-primary"
-"""What the note of a cluster in that mode says that it is."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def judge_notes(place: Place, multi_primary: bool = False) -> list[Finding]:
     found = []
     for note in place.notes:
         seen = f"{note.what or 'something'} of {note.workflow or 'somebody unknown'} on {note.where}, {note.state}"
-        if not note.over or (multi_primary and note.what == MULTI_PRIMARY):
+        if not note.over or (multi_primary and note.what == multi_primary_note.NAME):
             found.append(Finding("notes", OK, f"{seen}, since {note.since}"))
             continue
         found.append(

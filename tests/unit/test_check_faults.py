@@ -5,11 +5,12 @@ Each fault is also judged with its own check taken out, and must then be missed:
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from mysql_group import ROOT, Server, mysql_group
 from steps.check import judge, servers
 from steps.check.finding import CRITICAL, OK, UNKNOWN, WARNING, health
 from steps.check.look import see
-from steps.drill import intent
+from steps.drill import intent, multi_primary
 from steps.kube import client, cordon
 from steps.kube.client import Kube
 from steps.mysql import inspection
@@ -445,6 +446,22 @@ def test_a_seeded_fault_is_found_by_its_own_check(world: World, fault: Fault, mo
         kept = {key: value for key, value in getattr(judge, checks).items() if key != fault.subject}
         monkeypatch.setattr(judge, checks, kept)
     assert fault.check not in bad(seen), "missed once its check is gone"
+
+
+def test_nothing_is_found_in_multi_primary_mode(world: World) -> None:
+    note = multi_primary.Note("set-topology-1", intent.now(), "demo-0", multi_primary.SETTLED)
+    annotations = {multi_primary.ANNOTATION: json.dumps(asdict(note))}
+    split = {"cluster": {"status": "SPLIT_BRAIN", "onlineInstances": 3}}
+    ours = world.sql("demo-0", "SELECT @@server_uuid")[0][0]
+    world.sql("demo-0", "SELECT group_replication_switch_to_multi_primary_mode()")
+    try:
+        world.kube.annotate("innodbclusters", "demo", annotations)
+        world.kube.patch("innodbclusters", "demo", {"status": split}, subresource="status")
+        assert bad(world.seen()) == {}
+    finally:
+        world.sql("demo-0", f"SELECT group_replication_switch_to_single_primary_mode('{ours}')")
+        world.kube.annotate("innodbclusters", "demo", dict.fromkeys(annotations))
+        world.kube.patch("innodbclusters", "demo", {"status": ONLINE}, subresource="status")
 
 
 def test_nothing_is_left_of_the_faults(world: World) -> None:

@@ -9,8 +9,8 @@ from mysql_group import ROOT, mysql_group
 
 from steps.backup import load_state
 from steps.backup.load_run import LOCK
-from steps.mysql.connection import SERVER_PORT, query, session
 from steps.check.facts import OpenRestore
+from steps.mysql.connection import SERVER_PORT, query, session
 from steps.mysql.inspection import open_restores
 
 ADDRESS = f"127.85.{os.getpid() % 250 + 1}.9"
