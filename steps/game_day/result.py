@@ -207,7 +207,7 @@ def _drill(
 
 def _failures(drills: Sequence[Drill], points: int, asked: Asked, last: Look | None) -> list[str]:
     found = [
-        f"Drill {one.number} ({one.entry.label}) is a FAIL: {one.sentence}"
+        f"Drill {one.number} ({one.entry.label}) is a FAIL: {one.sentence}{_cause(one)}"
         for one in drills
         if one.verdict == Outcome.FAIL
     ]
@@ -218,6 +218,12 @@ def _failures(drills: Sequence[Drill], points: int, asked: Asked, last: Look | N
     if points < asked.min_score:
         found.append(f"The score is {points}, at least {asked.min_score} was asked for.")
     return found
+
+
+def _cause(one: Drill) -> str:
+    """Return what the drill itself gives as its first reason, where its sentence does not say it already."""
+    first = next(iter((one.report or {}).get("reasons") or []), "")
+    return f" {first}" if first and first not in one.sentence else ""
 
 
 def _regressions(drills: Sequence[Drill]) -> list[str]:

@@ -8,6 +8,7 @@ import drill_story as story
 import pytest
 from drill_story import measurement, replace_pod, verified
 
+from steps.drill import timeline as timeline_module
 from steps.drill.attempts import Outcome, outcome_of_error
 from steps.drill.evidence import Evidence, Proof, first_effect, left_group
 from steps.drill.faults import FAULTS
@@ -68,6 +69,11 @@ def test_phases_follow_time_and_leave_out_what_was_not_seen() -> None:
         ("whole", 1.5, 2.0),
         ("elected", 2.0, 3.0),
     ]
+
+
+def test_every_moment_has_a_colour_on_the_page() -> None:
+    page = (Path(timeline_module.__file__).parent / "report.html.j2").read_text("utf-8")
+    assert [key for key in ("injected", *timeline_module.PHASE_TITLES) if f".c-{key}" not in page] == []
 
 
 def test_bands_show_each_members_states_without_a_gap() -> None:

@@ -52,6 +52,13 @@ def test_what_is_no_pass_costs_points_and_is_said(second: Any, outcome: Outcome,
     assert lost and all(line.why for line in lost)
 
 
+def test_a_drill_that_failed_is_told_with_its_reason() -> None:
+    why = "Writes stopped for 45.0 s; the budget is 30.0 s."
+    failed = report(2, "crash", 45.0, verdict="FAIL", reasons=[why, "12 writes in doubt."])
+    reasons = " ".join(result(reports={1: report(1, "switchover"), 2: failed}).reasons)
+    assert why in reasons and "in doubt" not in reasons
+
+
 def test_a_lost_write_outweighs_an_abort() -> None:
     lost = report(
         2, "crash", verdict="FAIL", numbers={"write_downtime_seconds": 1.0, "lost_writes": 2, "acknowledged_writes": 9}
