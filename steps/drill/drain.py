@@ -72,7 +72,7 @@ class DrainNode(Fault):
         reasons += [
             f"pod {one.namespace}/{one.pod} {one.why}" for one in found.decisions if one.action is Action.REFUSE
         ]
-        reasons += self._torn()
+        reasons += [*found.unwilling, *self._torn()]
         if found.note is not None and found.note.workflow != self._wish.workflow:
             reasons.append(
                 f"node {found.node} carries the note of drill {found.note.workflow!r}: wait for it, or for reap"

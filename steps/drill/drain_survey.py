@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from steps.drill.neighbours import neighbours, unwilling
 from steps.errors import BadParameters, Refused
 from steps.kube import cordon
 from steps.kube.client import Kube, Object
@@ -23,6 +24,7 @@ RIGHTS = (
     ("list", "poddisruptionbudgets", "", "policy"),
     ("list", "persistentvolumeclaims", "", ""),
     ("list", "persistentvolumes", "", ""),
+    ("list", "innodbclusters", "", "mysql.oracle.com"),
 )
 """What a drain does in all namespaces: verb, resource, subresource, group."""
 
@@ -87,6 +89,7 @@ class Survey:
         note: of a drill on the node, or None.
         cordoned: whether it is cordoned already.
         lacking: rights that this drill's account does not have.
+        unwilling: why pods of other clusters on the node must not go.
     """
 
     node: str
@@ -104,6 +107,7 @@ class Survey:
     note: cordon.Cordon | None = None
     cordoned: bool = False
     lacking: Sequence[str] = ()
+    unwilling: Sequence[str] = ()
 
     @property
     def going(self) -> list[Decision]:
@@ -146,6 +150,7 @@ def survey(kube: Kube, cluster: str, topology: Topology, wish: Wish) -> Survey:
     volumes = Volumes({}, {})
     if not lacking:
         volumes = Volumes.of(kube.everywhere("persistentvolumeclaims"), kube.everywhere("persistentvolumes"))
+    beside = neighbours(going.values(), (kube.namespace, cluster))
     stuck = {uid: pinned(pod, others, volumes) for uid, pod in going.items()}
     return Survey(
         node=node,
@@ -163,6 +168,7 @@ def survey(kube: Kube, cluster: str, topology: Topology, wish: Wish) -> Survey:
         note=cordon.read(found),
         cordoned=cordon.is_cordoned(found),
         lacking=lacking,
+        unwilling=unwilling(beside, kube.everywhere("innodbclusters")) if beside and not lacking else (),
     )
 
 

@@ -129,6 +129,7 @@ LONE = Decision("tiphys", "lone", "u", Action.REFUSE, "has no controller")
         ({"here": ["demo-0", "demo-1"]}, WISH, "2 of the 3 servers are on node node-1"),
         ({"decisions": [GOES, LONE]}, WISH, "tiphys/lone has no controller"),
         ({"note": cordon.Cordon("run-2", "tiphys", "t")}, WISH, "run-2"),
+        ({"unwilling": ["shop-1 of another cluster"]}, WISH, "shop-1 of another cluster"),
         ({"lacking": ["create pods/eviction"]}, WISH, "may not: create pods/eviction"),
         (
             {"budgets": [Budget("t/a", 1, frozenset({"uid-1"})), Budget("t/b", 1, frozenset({"uid-1"}))]},
@@ -283,6 +284,35 @@ def test_the_node_is_found_by_role_or_by_name(kube: Kube) -> None:
         survey(kube, "demo", topology(), replace(WISH, target="node"))
     with pytest.raises(Refused, match="no longer on 'node-2'"):
         survey(kube, "demo", topology(), replace(WISH, node="node-2"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "why"),
+    [
+        ({}, {}, "not labelled tiphys.dev/drills=allowed"),
+        ({"tiphys.dev/drills": "allowed", "tiphys.dev/environment": "production"}, {}, "production"),
+        ({"tiphys.dev/drills": "allowed"}, {intent.ANNOTATION: '{"workflow": "run-7", "fault": "crash"}'}, "run-7"),
+        ({"tiphys.dev/drills": "allowed"}, {}, ""),
+    ],
+)
+def test_members_of_another_cluster_go_only_where_it_may_be_drilled_too(
+    kube: Kube, labels: dict[str, str], annotations: dict[str, str], why: str
+) -> None:
+    metadata = {"name": "shop", "labels": labels, "annotations": annotations}
+    spec = {"secretName": "shop-root", "instances": 3}
+    cluster = {"apiVersion": "mysql.oracle.com/v2", "kind": "InnoDBCluster", "metadata": metadata, "spec": spec}
+    kube.create("innodbclusters", cluster)
+    owner = kube.get("pods", "demo-0")["metadata"]["ownerReferences"]
+    of = {"mysql.oracle.com/cluster": "shop", "component": "mysqld"}
+    pod = {"containers": [{"name": "mysql", "image": "localhost/host:1"}], "nodeName": "node-1"}
+    meta = {"name": "shop-1", "labels": of, "ownerReferences": owner}
+    kube.create("pods", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod})
+    reasons = refusals(facts(), DrainNode(survey(kube, "demo", topology(), WISH), WISH))
+    if not why:
+        assert reasons == []
+        return
+    (reason,) = reasons
+    assert reason.startswith("shop-1 of another cluster, tiphys/shop, would go as well") and why in reason
 
 
 def router(kube: Kube, name: str, node: str) -> None:
