@@ -30,7 +30,7 @@ LOOK_SECONDS = 1.0
 @options.keep_ledger
 def drill_undo(namespace: str, cluster: str, workflow: str, keep_ledger: bool) -> None:
     """Put back what this workflow's drill changed, and take its note off the cluster. Another's is left alone."""
-    from steps.drill import book, intent
+    from steps.drill import book, intent, multi_primary
     from steps.kube.client import connect
 
     kube = connect(namespace)
@@ -45,7 +45,9 @@ def drill_undo(namespace: str, cluster: str, workflow: str, keep_ledger: bool) -
     if found is None:
         log("no-cluster", why=f"there is no cluster {cluster}, so nothing of it has to be put back")
     elif not keep_ledger:
-        clear_ledger(kube, found, {workflow}, seconds=PRIMARY_SECONDS)
+        # In multi-primary mode no drill begins, and there is no single primary to wait for.
+        seconds = 0.0 if multi_primary.read(found) is not None else PRIMARY_SECONDS
+        clear_ledger(kube, found, {workflow}, seconds=seconds)
 
 
 def undo(kube: Kube, cluster: Object, noted: Intent) -> None:

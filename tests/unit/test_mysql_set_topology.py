@@ -68,7 +68,7 @@ def test_there_and_back_twice_with_numbers_of_their_own(kube: Kube, servers: lis
     run(servers[0], "INSERT INTO there.a (who) VALUES (9)")
     for server in servers:
         _until(server, "SELECT COUNT(*) FROM there.a", 1)
-    # All three open before any commits: with the same numbers two of them would be rolled back by the group.
+    # All three open before any commits: of two with the same number the group would roll one back.
     open_ = [server.connect() for server in servers]
     for number, connection in enumerate(open_):
         query(connection, "BEGIN")
@@ -199,7 +199,9 @@ def test_it_keeps_away_from_a_drill(kube: Kube) -> None:
 
 def test_numbers_that_are_good_are_left_alone() -> None:
     plugin = {f"demo-{n}": Said(increment=7, offset=1000 + n) for n in range(3)}
-    assert numbering(plugin) == {"demo-0": (7, 1), "demo-1": (7, 2), "demo-2": (7, 3)}, "MySQL ignores those offsets"
+    assert numbering(plugin) == {"demo-0": (7, 1), "demo-1": (7, 2), "demo-2": (7, 3)}, (
+        "offsets that the manual calls ignored"
+    )
     assert numbering({f"demo-{n}": Said(increment=10, offset=n + 1) for n in range(3)}) == {}
     assert numbering({f"demo-{n}": Said(increment=10, offset=1) for n in range(3)}) != {}
 
