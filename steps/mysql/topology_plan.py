@@ -155,7 +155,7 @@ def _busy(survey: Survey, wanted: Mode) -> list[Finding]:
         old = [age for age in server.open_seconds if age >= OPEN_SECONDS]
         if old:
             means = (
-                "The switch waits for it"
+                "The switch may wait for it"
                 if wanted is Mode.MULTI
                 else "Where its member is not the primary afterwards, its COMMIT fails (error 1290): it is rolled back"
             )
