@@ -86,8 +86,8 @@ class Kubelet(threading.Thread):
             server = self.servers[name]
             server.start()
             server.wait()
+            tell(name)  # a container is told of when it runs, long before its server is a member
             server.join()
-            tell(name)
 
     def stop(self) -> None:
         self._over.set()
