@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ class LateReported:
     """The report, where there was none and there was something to report."""
 
     made: bool = parameter("Whether a report was made here.")
+    verdict: str = parameter(
+        "That of the run's report, made here or before; empty where there is none.", is_global=True
+    )
     html: Path | None = artifact("The report for people.", FILES[0])
     json: Path | None = artifact("The report for programs.", FILES[1])
     xml: Path | None = artifact("The report for CI, as JUnit XML.", FILES[2])
@@ -56,10 +60,10 @@ def late_report(bucket: Bucket, source: str, folder: Path) -> LateReported:
     there = bucket.keys(f"{source}/")
     if f"{source}/{FILES[1]}" in there:
         log("nothing-to-report", why="the drill has its report")
-        return LateReported(False, None, None, None)
+        return LateReported(False, verdict_in(bucket.get(f"{source}/{FILES[1]}")), None, None, None)
     if f"{source}/{MEASUREMENT}" not in there:
         log("nothing-to-report", why="nothing was measured")
-        return LateReported(False, None, None, None)
+        return LateReported(False, "", None, None, None)
     for name in (MEASUREMENT, VERIFICATION):
         if f"{source}/{name}" in there:
             (folder / f"kept-{name}").write_bytes(bucket.get(f"{source}/{name}"))
@@ -68,4 +72,9 @@ def late_report(bucket: Bucket, source: str, folder: Path) -> LateReported:
     result = evaluate(measurements.load(folder / f"kept-{MEASUREMENT}"), verification)
     made = write(result, folder)
     log("verdict", verdict=result.verdict.outcome, sentence=result.verdict.sentence, reasons=result.verdict.reasons)
-    return LateReported(True, made.html, made.json, made.xml)
+    return LateReported(True, made.verdict, made.html, made.json, made.xml)
+
+
+def verdict_in(report: bytes) -> str:
+    """Return the verdict that a ``report.json`` tells, so that the exit handler repeats it and does not blank it."""
+    return str(json.loads(report).get("verdict") or "")

@@ -38,6 +38,9 @@ class LateGameDay:
     """The report, where there was none and there was something to report."""
 
     made: bool = parameter("Whether a report was made here.")
+    verdict: str = parameter(
+        "That of the run's report, made here or before; empty where there is none.", is_global=True
+    )
     html: Path | None = artifact("The report for people.", "report.html")
     json: Path | None = artifact("The report for programs.", "report.json")
     xml: Path | None = artifact("The report for CI, as JUnit XML.", "report.xml")
@@ -97,6 +100,7 @@ def game_day_late_report(
 ) -> LateGameDay:
     """Report on a game day that was stopped before its report, where it had begun."""
     from steps.backup.objects import Bucket
+    from steps.drill.late_report import verdict_in
     from steps.game_day import state
     from steps.game_day.result import Asked
     from steps.game_day.stop import settle
@@ -106,13 +110,17 @@ def game_day_late_report(
     bucket = Bucket.from_environment(connections=4)
     try:
         known = state.load(bucket, workflow)
-        if known is None or f"{state.folder(workflow)}/report.json" in bucket.keys(f"{state.folder(workflow)}/"):
-            log("nothing-to-report", why="it has its report" if known else "it had not begun")
-            return LateGameDay(False, None, None, None)
+        if known is None:
+            log("nothing-to-report", why="it had not begun")
+            return LateGameDay(False, "", None, None, None)
+        there = f"{state.folder(workflow)}/report.json"
+        if there in bucket.keys(f"{state.folder(workflow)}/"):
+            log("nothing-to-report", why="it has its report")
+            return LateGameDay(False, verdict_in(bucket.get(there)), None, None, None)
         settle(connect(namespace), known)
         state.save(bucket, known)
         reported, _ = make(bucket, known, asked, outputs_folder())
-        return LateGameDay(True, reported.html, reported.json, reported.xml)
+        return LateGameDay(True, reported.verdict, reported.html, reported.json, reported.xml)
     finally:
         bucket.close()
 

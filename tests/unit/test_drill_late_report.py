@@ -54,7 +54,13 @@ def put_measurement(bucket: Bucket, folder: Path) -> None:
 def test_a_stopped_drill_s_measurement_becomes_a_report(bucket: Bucket, tmp_path: Path) -> None:
     put_measurement(bucket, tmp_path)
     made = late_report(bucket, FOLDER, tmp_path)
-    assert made.made and made.html is not None and made.json is not None and made.xml is not None
+    assert (
+        made.made
+        and made.verdict == "ABORTED"
+        and made.html is not None
+        and made.json is not None
+        and made.xml is not None
+    )
     found = json.loads(made.json.read_text())
     assert found["verdict"] == "ABORTED" and found["numbers"]["lost_writes"] is None
     assert "was not verified" in found["sentence"] and "told to stop" in made.html.read_text()
@@ -71,9 +77,10 @@ def test_what_was_verified_before_the_stop_counts(bucket: Bucket, tmp_path: Path
 def test_nothing_is_made_where_there_is_a_report_or_nothing_to_report(bucket: Bucket, tmp_path: Path) -> None:
     assert not late_report(bucket, FOLDER, tmp_path).made
     put_measurement(bucket, tmp_path)
-    bucket.put(f"{FOLDER}/report.json", b"{}")
+    bucket.put(f"{FOLDER}/report.json", b'{"verdict": "FAIL"}')
     made = late_report(bucket, FOLDER, tmp_path)
-    assert not made.made and made.html is None and not (tmp_path / "report.html").exists()
+    assert not made.made and made.verdict == "FAIL", "the exit handler must not blank what the report's step told"
+    assert made.html is None and not (tmp_path / "report.html").exists()
 
 
 def test_the_exit_handler_undoes_first_and_without_the_bucket() -> None:
