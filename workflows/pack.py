@@ -238,5 +238,7 @@ def runbook(
         labels={"app.kubernetes.io/part-of": "tiphys"},
         synchronization=Synchronization(
             mutexes=[Mutex(name=mutex)] if mutex else None, semaphores=[limit] if limited else None
-        ),
+        )
+        if mutex or limited
+        else None,
     )
