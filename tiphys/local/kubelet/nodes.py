@@ -7,7 +7,9 @@ import logging
 import os
 import platform
 import time
+import uuid
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from tiphys.local.client import AlreadyExists, ApiError, Kube
@@ -18,7 +20,10 @@ from tiphys.local.settings import Settings
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Go's names, which Kubernetes uses, by the kernel's."""
 _VERSION = version("tiphys")
+_KUBERNETES = f"v1.36.0+tiphys{_VERSION}"
 
 
 def node_names(settings: Settings) -> list[str]:
@@ -37,9 +42,7 @@ def node_object(settings: Settings, number: int, now: float) -> dict[str, Any]:
             "labels": {
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-                    platform.machine(), platform.machine()
-                ),
+                "kubernetes.io/arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
                 "topology.kubernetes.io/region": "local",
                 "topology.kubernetes.io/zone": f"local-{number}",
             },
@@ -77,14 +80,23 @@ def node_status(settings: Settings, number: int, now: float, since: str | None =
             {"type": "Hostname", "address": f"node-{number}"},
         ],
         "nodeInfo": {
-            "kubeletVersion": f"v1.36.0+tiphys{_VERSION}",
+            "kubeletVersion": _KUBERNETES,
+            "kubeProxyVersion": _KUBERNETES,
             "containerRuntimeVersion": f"tiphys://{_VERSION}",
             "kernelVersion": platform.release(),
             "osImage": "processes of this machine",
             "operatingSystem": "linux",
-            "architecture": platform.machine(),
+            "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+            # Of the node as it is here, not of the machine: every node is one of its own, and the same after a restart.
+            "machineID": _identity(settings, number).hex,
+            "systemUUID": str(_identity(settings, number)),
+            "bootID": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         },
     }
+
+
+def _identity(settings: Settings, number: int) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{settings.home}/node-{number}")
 
 
 async def keep_registered(kube: Kube, settings: Settings) -> None:
