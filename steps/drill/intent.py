@@ -15,6 +15,7 @@ from steps.drill import book, multi_primary
 from steps.errors import Refused, StepError, Temporary
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict, NotFound
+from steps.log import log
 
 ANNOTATION = "tiphys.dev/drill"
 """On the InnoDBCluster."""
@@ -126,6 +127,14 @@ def remove(kube: Kube, cluster: str, workflow: str) -> None:
             continue
         return
     raise Temporary(f"Cluster {cluster} kept its note: others changed it at every one of {TRIES} tries. Try again.")
+
+
+def try_to_remove(kube: Kube, cluster: str, workflow: str) -> None:
+    """Take a workflow's note off; what cannot be done now is done by the exit handler, or by reap."""
+    try:
+        remove(kube, cluster, workflow)
+    except StepError as error:
+        log("note-left", cluster=cluster, why=str(error))
 
 
 def another_drill(cluster: str, other: Intent) -> str:

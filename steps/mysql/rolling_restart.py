@@ -200,12 +200,12 @@ def rolling_restart(
     except Temporary:
         raise  # the note stays: tried again, this run is taken up where it was
     except StepError as error:
-        _clear(kube, cluster, workflow)
+        intent.try_to_remove(kube, cluster, workflow)
         again = f"To go on afterwards, run {NAME} again with since={text(began)}."
         error.args = (f"{error} {again if len(story.done_now) < len(made.order) else ''}".rstrip(),)
         error.outputs = _outputs(kube, credentials, story)
         raise
-    _clear(kube, cluster, workflow)
+    intent.try_to_remove(kube, cluster, workflow)
     return _outputs(kube, credentials, story)
 
 
@@ -298,17 +298,6 @@ def _expiry(made: Plan) -> str:
         return ""
     seconds = 600 + sum(made.seconds.values())
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="seconds")
-
-
-def _clear(kube: Kube, cluster: str, workflow: str) -> None:
-    """Take the note off; what cannot be done now is done by the exit handler, or by reap."""
-    try:
-        found = kube.cluster(cluster)
-        noted = intent.read(found)
-        if noted is not None and noted.workflow == workflow:
-            intent.remove(kube, cluster, workflow)
-    except StepError as error:
-        log("note-left", cluster=cluster, why=str(error))
 
 
 def _outputs(kube: Kube, credentials: Credentials, story: Story, summary: str = "") -> Rolled:

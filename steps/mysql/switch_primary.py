@@ -131,10 +131,10 @@ def switch_primary(
     except Temporary:
         raise  # the note stays: tried again, this run is taken up where it was
     except StepError as error:
-        _clear(kube, cluster, workflow)
+        intent.try_to_remove(kube, cluster, workflow)
         error.outputs = error.outputs or _as_it_is(kube, cluster, credentials, choice, str(error))
         raise
-    _clear(kube, cluster, workflow)
+    intent.try_to_remove(kube, cluster, workflow)
     if done.lost_writes:
         raise VerdictFail(
             f"The primary moved from {done.old_primary} to {done.new_primary}, and {done.lost_writes} acknowledged "
@@ -319,11 +319,3 @@ def _outputs(choice: Choice, topology: Topology, seen: Seen | None, summary: str
 def _expiry(seconds: int) -> str:
     """Return when the note of a switch outside any workflow counts as left behind."""
     return (datetime.now(UTC) + timedelta(seconds=600 + seconds)).isoformat(timespec="seconds")
-
-
-def _clear(kube: Kube, cluster: str, workflow: str) -> None:
-    """Take the note off; what cannot be done now is done by the exit handler, or by reap."""
-    try:
-        intent.remove(kube, cluster, workflow)
-    except StepError as error:
-        log("note-left", cluster=cluster, why=str(error))
