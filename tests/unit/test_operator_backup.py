@@ -397,7 +397,13 @@ def test_an_initdb_that_cannot_be_served_says_so(kube: Kube, settings: Settings,
         return str((found.get("cluster") or {}).get("status"))
 
     until(lambda: status() == "INVALID", "INVALID")
-    said = [event["message"] for event in kube.all("events") if event["involvedObject"]["name"] == "cloned"]
-    assert any("spec.initDB: has clone" in message for message in said), said
+
+    def said() -> bool:  # the status is written before the event
+        return any(
+            event["involvedObject"]["name"] == "cloned" and "spec.initDB: has clone" in event["message"]
+            for event in kube.all("events")
+        )
+
+    until(said, "the event that says why")
     with pytest.raises(NotFound):
         kube.get("statefulsets", "cloned")
