@@ -38,6 +38,8 @@ from steps.parameters import CLUSTER_NAME, NAMESPACE_NAME, InputFile, Parameter,
 
 OUTPUTS = "/tmp/outputs"
 INPUTS = "/tmp/inputs"
+SCRATCH_VOLUME = "tiphys-scratch"
+"""Name of the emptyDir that is /tmp in a step's pod."""
 INTERNAL = ("namespace", "workflow")
 """Options that the templates fill in from the workflow itself; they are never parameters of a template."""
 

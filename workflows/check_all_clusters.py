@@ -10,6 +10,7 @@ from hera.workflows import CronWorkflow
 
 from steps.mysql.check_cluster import check_all_clusters
 from workflows.pack import container
+from workflows.security import CONFINED
 
 
 def build() -> CronWorkflow:
@@ -29,6 +30,7 @@ def build() -> CronWorkflow:
             "workflows.argoproj.io/title": "Check all clusters",
             "workflows.argoproj.io/description": "Looks over every cluster; fails on what is critical.",
         },
+        **CONFINED,
     ) as cron:
         container(check_all_clusters, timeout="10m", s3=True, s3_needed=False)
     return cron

@@ -19,7 +19,6 @@ from hera.workflows.models import (
     Mutex,
     RetryStrategy,
     SecretKeySelector,
-    SecurityContext,
     SemaphoreRef,
     Synchronization,
     ValueFrom,
@@ -29,6 +28,7 @@ from hera.workflows.models import Parameter as ParameterModel
 from steps.backup import encryption, s3_settings
 from steps.declare import INPUTS, OUTPUTS, StepCommand
 from steps.parameters import Parameter as StepParameter
+from workflows.security import CONFINED, CONTAINER, SCRATCH
 
 IMAGE = f"ghcr.io/tiphys/step:{version('tiphys')}"
 """Image of every step: its tag is the package's version."""
@@ -94,7 +94,8 @@ def container(
             *(Artifact(name=artifact_name(file), path=f"{INPUTS}/{file}") for file in command.input_files),
         ],
         outputs=[*_output_parameters(command), *_output_artifacts(command)],
-        security_context=SecurityContext(run_as_non_root=True, allow_privilege_escalation=False),
+        security_context=CONTAINER,
+        volume_mounts=[SCRATCH],
     )
 
 
@@ -241,4 +242,5 @@ def runbook(
         )
         if mutex or limited
         else None,
+        **CONFINED,
     )

@@ -6,6 +6,7 @@ from hera.workflows import CronWorkflow
 
 from steps.drill.reap import reap
 from workflows.pack import container
+from workflows.security import CONFINED
 
 
 def build() -> CronWorkflow:
@@ -26,6 +27,7 @@ def build() -> CronWorkflow:
             "workflows.argoproj.io/description": "Undoes what drills left behind whose workflow is gone or over, and "
             "removes scratch clusters of verifications.",
         },
+        **CONFINED,
     ) as cron:
         container(reap, timeout="5m")
     return cron

@@ -6,6 +6,7 @@ from hera.workflows import CronWorkflow, Parameter
 
 from steps.backup.schedule import start_for_clusters
 from workflows.pack import container
+from workflows.security import CONFINED
 
 
 def for_clusters(
@@ -38,6 +39,7 @@ def for_clusters(
         service_account_name="tiphys-schedules",
         labels={"app.kubernetes.io/part-of": "tiphys"},
         annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},
+        **CONFINED,
     ) as cron:
         container(start_for_clusters, timeout="10m", s3=True)
     return cron

@@ -13,14 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
+from steps.declare import SCRATCH_VOLUME
 from steps.errors import StepError, Temporary
 from steps.kube.client import CLUSTER_LABEL, Kube, Object
 from steps.kube.errors import Conflict, NotFound, TooManyRequests
 from steps.log import log
 
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
-ARGO_VOLUMES = ("var-run-argo", "tmp-dir-argo", "input-artifacts")
-"""emptyDir volumes that Argo gives to the pods of its steps, for its executor; nobody misses what is in them."""
+STEP_VOLUMES = ("var-run-argo", "tmp-dir-argo", "input-artifacts", SCRATCH_VOLUME)
+"""emptyDir volumes that Argo gives to the pods of its steps, for its executor, and the one that this pack adds; nobody
+misses what is in them."""
 FINISHED = "has finished"
 """Why a pod is left alone whose containers have all ended: a drill has no business with its logs."""
 OWN_STEP = "is a step of this drill"
@@ -145,7 +147,7 @@ def _decide(pod: Object, policy: Policy) -> Decision:
     volumes = [str(volume["name"]) for volume in spec.get("volumes") or [] if "emptyDir" in volume]
     if WORKFLOW_LABEL in labels:
         # Every running step of Argo has these, also a game day's that waits for this very drain.
-        volumes = [name for name in volumes if name not in ARGO_VOLUMES]
+        volumes = [name for name in volumes if name not in STEP_VOLUMES]
     if volumes and not ours and not policy.empty_dir:
         return made(
             Action.REFUSE, f"would lose what is in its emptyDir {', '.join(volumes)}: empty-dir=evict allows it"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tiphys.local.engine.expression import evaluate
@@ -151,6 +153,25 @@ def template(**fields: object) -> dict[str, object]:
 def test_check_names_the_field(fields: dict[str, object], fault: str) -> None:
     faults = check(template(**fields))
     assert len(faults) == 1 and fault in faults[0], faults
+
+
+@pytest.mark.parametrize(
+    ("patch", "fault"),
+    [
+        ('{"containers": [{"name": "wait", "securityContext": {}}], "initContainers": [{"name": "init"}]}', ""),
+        ('{"containers": [{"name": "main", "image": "other"}]}', "spec.podSpecPatch: changes main"),
+        ('{"hostNetwork": true}', "spec.podSpecPatch: changes hostNetwork"),
+        ("containers:", "spec.podSpecPatch: JSON"),
+        ('{"containers": [{"image": "other"}]}', "spec.podSpecPatch: JSON"),
+        ('["containers"]', "spec.podSpecPatch: JSON"),
+        ("", "spec.podSpecPatch: JSON"),
+    ],
+)
+def test_a_patch_may_only_change_argo_s_own_containers(patch: str, fault: str) -> None:
+    made: Any = template(container={"image": "i"})
+    made["spec"]["podSpecPatch"] = patch
+    faults = check(made)
+    assert len(faults) == bool(fault) and fault in "".join(faults), faults
 
 
 def test_check_lets_pass_what_is_honoured_or_ignored() -> None:

@@ -327,6 +327,7 @@ async def test_a_workflow_is_deleted_when_its_time_to_live_is_over(kube: Kube) -
 
 ARTIFACTS = """
 entrypoint: main
+volumes: [{name: scratch, emptyDir: {}}]
 templates:
 - name: main
   steps:
@@ -340,9 +341,13 @@ templates:
   container:
     image: localhost/host:1
     command: [sh, -c, "mkdir -p tmp/outputs; echo hi > tmp/outputs/report.html"]
+    volumeMounts: [{name: scratch, mountPath: /tmp}]
 - name: use
   inputs: {artifacts: [{name: in, path: /tmp/inputs/report.html}]}
-  container: {image: "localhost/host:1", command: [sh, -c], args: ["test $(cat tmp/inputs/report.html) = hi"]}
+  container:
+    image: localhost/host:1
+    command: [sh, -c, "test $(cat tmp/inputs/report.html) = hi"]
+    volumeMounts: [{name: scratch, mountPath: /tmp}]
 """
 
 

@@ -1,5 +1,6 @@
 """Templates made out of step commands: the form, the arguments and the outputs come from the declaration."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 from hera.workflows import Steps
 
 from steps.backup import s3_settings
-from steps.declare import StepCommand, artifact, input_file, option, parameter, step, target_options
+from steps.declare import SCRATCH_VOLUME, StepCommand, artifact, input_file, option, parameter, step, target_options
 from workflows.pack import IMAGE, call, container, runbook, workflow_parameters
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -51,6 +52,37 @@ def template() -> dict[str, Any]:
         with Steps(name="song"):
             call(sing, inner, artifacts={"text.txt": "{{workflow.outputs.artifacts.x}}"})
     return dict(workflow.to_dict())
+
+
+def test_a_step_s_pod_is_what_the_restricted_level_lets_in(template: dict[str, Any]) -> None:
+    spec = template["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    main = spec["templates"][0]["container"]
+    patch = json.loads(spec["podSpecPatch"])
+    argo = {one["name"]: one for one in [*patch["initContainers"], *patch["containers"]]}
+    assert set(argo) == {"init", "wait"}
+    for one in (main, *argo.values()):
+        assert one["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+        }
+    assert main["volumeMounts"] == [{"name": SCRATCH_VOLUME, "mountPath": "/tmp"}]
+    assert spec["volumes"] == [{"name": SCRATCH_VOLUME, "emptyDir": {}}]
+
+
+@pytest.mark.parametrize("file", sorted((MANIFESTS / "base/workflows").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_template_of_the_pack_is_confined(file: Path, template: dict[str, Any]) -> None:
+    spec = yaml.safe_load(file.read_text())["spec"]
+    spec = spec.get("workflowSpec", spec)
+    for key in ("securityContext", "podSpecPatch", "volumes"):
+        assert spec[key] == template["spec"][key]
+    for each in spec["templates"]:
+        if "container" in each:
+            for key in ("securityContext", "volumeMounts"):
+                assert each["container"][key] == template["spec"]["templates"][0]["container"][key]
 
 
 def test_the_form_comes_from_the_options(template: dict[str, Any]) -> None:

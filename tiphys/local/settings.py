@@ -20,6 +20,10 @@ PLATFORM_VARIABLE = "TIPHYS_PLATFORM"
 """Environment variable that every process of a platform carries; its value is the platform's folder."""
 
 
+POD_VOLUMES = "volumes"
+"""Folder of a pod's own volumes; it lies beside the pod's file root."""
+
+
 def default_home() -> Path:
     """Return the folder of the platform that the environment names (``TIPHYS_HOME``), or the user's own."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"

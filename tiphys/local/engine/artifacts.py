@@ -19,7 +19,7 @@ from typing import Any
 
 from tiphys.local.client import ApiError, Kube
 from tiphys.local.engine.model import OUTPUTS, Collected, Json
-from tiphys.local.settings import NAMESPACE
+from tiphys.local.settings import NAMESPACE, POD_VOLUMES
 
 log = logging.getLogger(__name__)
 
@@ -174,13 +174,13 @@ async def download(store: Store, file: Path, bucket: str, key: str, patience: fl
 
 
 def inside(root: Path, path: str) -> Path:
-    """Return where the container's `path` lies under the pod's file root.
+    """Return where the container's `path` lies under the pod's file root, or in its own volumes, which lie beside it.
 
     Raises:
-        ArtifactError: it points out of the root.
+        ArtifactError: it points out of both.
     """
-    file = root / path.lstrip("/")
-    if not file.resolve().is_relative_to(root.resolve()):
+    file, own = root / path.lstrip("/"), root.resolve()
+    if not any(file.resolve().is_relative_to(folder) for folder in (own, own.with_name(POD_VOLUMES))):
         raise ArtifactError(f"{path} points out of the pod's files")
     return file
 

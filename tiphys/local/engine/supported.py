@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tiphys.local.engine.substitute import references
@@ -126,6 +127,7 @@ _SPEC = {
     "priority": ANY,
     "synchronization": _LOCKS,
     "volumes": ANY,
+    "podSpecPatch": TEXT,
     "nodeSelector": ANY,
     "affinity": ANY,
     "tolerations": ANY,
@@ -148,6 +150,7 @@ _CRON = {
     "workflowMetadata": {**_METADATA, "finalizers": None},
 }
 _KINDS = ("container", "steps", "suspend")
+_CONTAINERS, _ARGO = ("initContainers", "containers"), ("init", "wait")
 _REASON = "not supported by the local engine"
 
 
@@ -202,6 +205,7 @@ def check_spec(spec: Json, path: str = "spec", whole: bool = True) -> list[str]:
     spec = without_nulls(spec)
     if faults:
         return faults
+    faults += _check_patch(spec.get("podSpecPatch"), f"{path}.podSpecPatch")
     if whole and not spec.get("templates"):
         faults.append(f"{path}.templates: there are none")
     names: set[str] = set()
@@ -212,6 +216,22 @@ def check_spec(spec: Json, path: str = "spec", whole: bool = True) -> list[str]:
         names.add(template["name"])
         faults += _check_template(template, where)
     return faults
+
+
+def _check_patch(patch: str | None, path: str) -> list[str]:
+    """Return what a patch changes beside the containers that Argo adds to a pod: here there are none."""
+    if patch is None:
+        return []
+    try:
+        changes = json.loads(patch).items()
+        others = {key for key, _ in changes if key not in _CONTAINERS}
+        items = [item for key, listed in changes if key in _CONTAINERS for item in listed]
+        others |= {item["name"] for item in items if item["name"] not in _ARGO}
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        return [f"{path}: JSON with lists of named containers was expected: {error!r}"]
+    return [
+        f"{path}: changes {name}; only Argo's own containers init and wait can be changed" for name in sorted(others)
+    ]
 
 
 def _check_template(template: Json, path: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tiphys.local.kubelet.environment import Object, Reference, contents, field_value
 from tiphys.local.kubelet.launch import LaunchError
-from tiphys.local.settings import Settings
+from tiphys.local.settings import POD_VOLUMES, Settings
 
 
 def mounted(pod: Object, container: Object) -> list[tuple[str, Object]]:
@@ -67,7 +67,7 @@ def _folder(pod: Object, volume: Object, settings: Settings, folder: Path) -> Pa
     if claim := volume.get("persistentVolumeClaim"):
         target = settings.claim_folder(pod["metadata"]["namespace"], claim["claimName"])
     else:
-        target = folder / "volumes" / volume["name"]
+        target = folder / POD_VOLUMES / volume["name"]
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     return target
 
