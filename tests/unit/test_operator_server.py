@@ -31,9 +31,9 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     mysql = mysql_packages.ensure()
     folder = tmp_path_factory.mktemp("server")
     data, run, settings = folder / "data", folder / "run", folder / "conf.d"
-    assert prepare(data)
+    assert prepare(data, mysql)
     (data / "mark").write_text("data")
-    assert not prepare(data), "a folder with data is never touched"
+    assert not prepare(data, mysql), "a folder with data is never touched"
     assert (data / "mark").exists()
     run.mkdir()
     settings.mkdir()

@@ -138,13 +138,13 @@ def _fetch(progress: Report) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def data_template(progress: Report = silent) -> Path:
-    """Return a data folder as ``mysqld --initialize-insecure`` makes it, made once for each version.
+def data_template(progress: Report = silent, mysql: MySQL | None = None) -> Path:
+    """Return a data folder as ``mysqld --initialize-insecure`` makes it, of `mysql` or else the found one.
 
-    Members start from a copy of it (`copy_data`): it has user ``root@localhost`` without a password and no
-    ``auto.cnf``, so every copy gets a server UUID of its own.
+    It is made once for each version. Members start from a copy of it (`copy_data`): it has user ``root@localhost``
+    without a password and no ``auto.cnf``, so every copy gets a server UUID of its own.
     """
-    mysql = ensure(progress)
+    mysql = mysql or ensure(progress)
     target = cache_folder() / "mysql-data" / f"{mysql.version}-{mysql.origin}"
     if target.is_dir():
         return target
@@ -172,18 +172,19 @@ def data_template(progress: Report = silent) -> Path:
     return target
 
 
-def copy_data(target: Path) -> None:
+def copy_data(target: Path, mysql: MySQL | None = None) -> None:
     """Copy the data template into the folder `target`, whole or not at all.
 
     Args:
         target: the new member's data folder; it must be missing or empty.
+        mysql: whose it is to be; the found one where None.
 
     Raises:
         FileExistsError: `target` holds files.
     """
     if target.is_dir() and any(target.iterdir()):
         raise FileExistsError(f"{target} is not empty: a data folder is only made in an empty one")
-    template = data_template()
+    template = data_template(mysql=mysql)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.part-"))
     try:

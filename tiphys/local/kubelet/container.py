@@ -182,6 +182,8 @@ class Container:
             return
         self._running()
         self._view.event("Started", f"Started container {self.name}", "Normal")
+        if launch.note:
+            self._view.event("ImageSubstituted", f"Container {self.name}: {launch.note}", "Warning")
 
     def _cannot_start(self, reason: str, message: str) -> None:
         shown = (self.state.get("waiting") or {}).get("reason")

@@ -38,11 +38,13 @@ class Launch:
         env: environment that the image brings. The kubelet lays it over its own minimal environment and the
             container's ``env`` over it, as a container runtime does with an image's ENV.
         cwd: working folder; the pod's file root when None.
+        note: what whoever looks at the pod should know, told as an event when the container starts; empty for nothing.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    note: str = ""
 
 
 def launch_file(home: Path, uid: str, container: str) -> Path:

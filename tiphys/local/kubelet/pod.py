@@ -188,7 +188,7 @@ class PodWorker:
         made = images.launch(spec, pod, mounts, home, env)
         base = images.base_environment(pod, container_id, home, root, CONTAINER_VARIABLE)
         mark = {CONTAINER_VARIABLE: container_id}
-        return Launch(list(made.argv), {**base, **made.env, **env, **mark}, made.cwd or root)
+        return Launch(list(made.argv), {**base, **made.env, **env, **mark}, made.cwd or root, made.note)
 
     async def _fetch(self, wanted: set[Reference]) -> dict[Reference, dict[str, Any]]:
         async def one(reference: Reference) -> dict[str, Any] | None:

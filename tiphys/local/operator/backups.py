@@ -10,7 +10,7 @@ from tiphys.local.client import AlreadyExists, Informer, Kube, NotFound, WorkQue
 from tiphys.local.operator import names
 from tiphys.local.operator.backup_spec import BackupSpec, output_name, parse_backup
 from tiphys.local.operator.publish import now
-from tiphys.local.operator.spec import DEFAULT_VERSION, InvalidSpec
+from tiphys.local.operator.spec import TESTED, InvalidSpec, recorded_version
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def backup_pod(obj: Mapping[str, Any], spec: BackupSpec, cluster: Mapping[str, A
     meta = obj["metadata"]
     owner = {"apiVersion": "mysql.oracle.com/v2", "kind": "MySQLBackup", "name": meta["name"], "uid": meta["uid"]}
     profile = obj["spec"].get("backupProfile") or {}
-    version = (cluster.get("spec") or {}).get("version") or DEFAULT_VERSION
+    version = (cluster.get("spec") or {}).get("version") or recorded_version(cluster) or TESTED
     labels = {
         "tier": "mysql",
         names.LABEL_CLUSTER: spec.cluster,

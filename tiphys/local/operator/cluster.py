@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from tiphys.local.client import ApiError, Informer, Kube
-from tiphys.local.operator import ensure, group, names, quorum, reboot
+from tiphys.local.operator import ensure, group, names, quorum, reboot, versions
 from tiphys.local.operator.accounts import Account, account, group_statements
 from tiphys.local.operator.backup_spec import parse_init
 from tiphys.local.operator.decide import Errant, Join, Leave, Release, Remember, decide
@@ -97,7 +97,7 @@ class Cluster:
         kube = self.parts.kube
         deleting = bool(obj["metadata"].get("deletionTimestamp"))
         try:
-            spec = parse(obj)
+            spec = versions.settled(parse(obj), obj)
             if not (obj.get("status") or {}).get("createTime"):
                 parse_init(obj)
         except InvalidSpec as error:
@@ -206,14 +206,8 @@ class Cluster:
             return
         kube = self.parts.kube
         await set_finalizer(kube, "innodbclusters", obj, names.FINALIZER_CLUSTER, True)
-        made_with = json.loads((obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_SPEC) or "null")
-        if made_with is None:
-            text = json.dumps({"version": spec.version})
-            patch = {"metadata": {"annotations": {names.ANNOTATION_SPEC: text}}}
-            await kube.patch("innodbclusters", spec.name, patch, spec.namespace)
-        elif made_with["version"] != spec.version:
-            text = f"spec.version changed from {made_with['version']} to {spec.version}: not honoured here yet"
-            await self._say(obj, "VersionChangeIgnored", text, "Warning")
+        if said := await versions.follow(kube, spec, obj):
+            await self._say(obj, said.reason, said.text, said.kind)
         await ensure.ensure_objects(kube, spec, self.parts.pre_stop_seconds)
         self._ensured = (repr(key), time.monotonic())
 

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tiphys.local.mysql_installation import MySQL
 from tiphys.local.mysql_packages import copy_data
+from tiphys.local.mysql_versions import resolve
 from tiphys.local.operator.helper import options, say
 
 
-def prepare(data: Path) -> bool:
-    """Fill `data` with a fresh server's files if it is empty; return whether it was.
+def prepare(data: Path, mysql: MySQL) -> bool:
+    """Fill `data` with the files of a fresh server of `mysql` if it is empty; return whether it was.
 
     The copy appears whole or not at all, so data of an attempt that was killed can only lie beside it.
     """
@@ -20,14 +22,15 @@ def prepare(data: Path) -> bool:
         shutil.rmtree(leftover, ignore_errors=True)
     if data.is_dir() and any(data.iterdir()):
         return False
-    copy_data(data)
+    copy_data(data, mysql)
     return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the init container."""
-    data = Path(options("initmysql", argv, "data").data)
-    say("data folder", path=str(data), fresh=prepare(data))
+    given = options("initmysql", argv, "data", "image")
+    data = Path(given.data)
+    say("data folder", path=str(data), fresh=prepare(data, resolve(given.image).mysql))
     return 0
 
 

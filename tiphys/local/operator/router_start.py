@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tiphys.local.mysql_packages import MySQL, find
+from tiphys.local.mysql_installation import MySQL
+from tiphys.local.mysql_versions import resolve
 from tiphys.local.operator import names
 from tiphys.local.operator.accounts import Account, account
 from tiphys.local.operator.helper import Api, options, say
@@ -104,7 +105,7 @@ def write_keyring(mysql: MySQL, folder: Path, who: Account) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the container."""
-    given = options("router_start", argv)
+    given = options("router_start", argv, "image")
     api = Api(given.home, given.namespace)
     pod = api.pod(given.pod)
     spec = parse(api.cluster(pod["metadata"]["labels"][names.LABEL_CLUSTER]))
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     while not (addresses := [ip for peer in api.pods(selector) if (ip := peer.get("status", {}).get("podIP"))]):
         say("waiting", reason=f"cluster {spec.name} has no server pod with an address")
         time.sleep(1)
-    mysql = find()
+    mysql = resolve(given.image).mysql
     config = Path(os.environ["TIPHYS_ROOT"]) / names.ROUTER_CONFIG
     folder = config.parent
     folder.mkdir(exist_ok=True, parents=True, mode=0o700)

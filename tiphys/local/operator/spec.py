@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tiphys.local.operator import names
+
 MAX_NAME = 28
 """Oracle's operator refuses longer names, since names of other objects are made from it."""
 
-DEFAULT_VERSION = "9.7.4"
+TESTED = "9.7.4"
+"""The version of a cluster that names none, where nothing else is known."""
+
 _GROUP_NAMESPACE = uuid.UUID("5f2c8a51-7c0e-4a7e-9d63-6c8f7b1f6a10")
 
 
@@ -32,6 +37,7 @@ class ClusterSpec:
         routers: how many Routers.
         base_server_id: server_id of ordinal 0.
         version: MySQL's version, as image tag.
+        router_version: the Routers' where that is another.
         mycnf: configuration for mysqld, honoured at creation only.
         claim: what is laid over the volume claim template's spec.
         pod: what is laid over the server pods' spec, and their labels and annotations.
@@ -47,6 +53,7 @@ class ClusterSpec:
     base_server_id: int
     version: str
     mycnf: str
+    router_version: str = ""
     claim: Mapping[str, Any] = field(default_factory=dict)
     pod: Mapping[str, Any] = field(default_factory=dict)
     router_pod: Mapping[str, Any] = field(default_factory=dict)
@@ -81,12 +88,19 @@ def parse(obj: Mapping[str, Any]) -> ClusterSpec:
         instances=instances,
         routers=_number(router.get("instances", 1), "spec.router.instances", 0, 100),
         base_server_id=_number(spec.get("baseServerId", 1000), "spec.baseServerId", 0, 4294967195),
-        version=str(spec.get("version") or DEFAULT_VERSION),
+        version=str(spec.get("version") or recorded_version(obj) or TESTED),
+        router_version=str(router.get("version") or ""),
         mycnf=str(spec.get("mycnf") or ""),
         claim=spec.get("datadirVolumeClaimTemplate") or {},
         pod=_overlay(spec, "podSpec", "podLabels", "podAnnotations"),
         router_pod=_overlay(router, "podSpec", "podLabels", "podAnnotations"),
     )
+
+
+def recorded_version(obj: Mapping[str, Any]) -> str:
+    """Return the version that an InnoDBCluster was last given by the operator; empty before its first look."""
+    text = (obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_SPEC)
+    return str(json.loads(text)["version"]) if text else ""
 
 
 def _number(value: Any, path: str, lowest: int, highest: int) -> int:
