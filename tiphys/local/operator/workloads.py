@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tiphys.local.operator import names
-from tiphys.local.operator.dressing import dressed
 from tiphys.local.operator.objects import Object, app_labels, owned, router_labels, server_labels
 from tiphys.local.operator.spec import ClusterSpec, merged
 
@@ -109,7 +108,7 @@ def stateful_set(spec: ClusterSpec, pre_stop_seconds: int) -> Object:
             "replicas": spec.instances,
             "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": server_labels(spec)},
-            "template": merged({**pod, "spec": dressed(pod["spec"])}, spec.pod),
+            "template": merged(pod, spec.pod),
             "volumeClaimTemplates": [{"metadata": {"name": "datadir"}, "spec": merged(claim, spec.claim)}],
         },
     )
@@ -151,6 +150,6 @@ def router_deployment(spec: ClusterSpec, replicas: int) -> Object:
         spec={
             "replicas": replicas,
             "selector": {"matchLabels": router_labels(spec)},
-            "template": merged({**pod, "spec": dressed(pod["spec"])}, spec.router_pod),
+            "template": merged(pod, spec.router_pod),
         },
     )
