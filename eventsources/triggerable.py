@@ -29,6 +29,9 @@ TARGETS = ("cluster", "namespace", "backup")
 BRAKES = frozenset({"abort-no-quorum-seconds", "abort-no-primary-seconds", "abort-write-downtime-seconds"})
 """Limits that stop a drill. To be stopped later than others is for people."""
 
+APPLICATION = frozenset({"app-url", "app-verify-tls"})
+"""Where a drill's requests go: a caller who chose could have the pods of steps ask any address that they can reach."""
+
 WITHHELD: dict[str, frozenset[str]] = {
     # A backup of one empty schema is the newest one, too: it would be what `latest` restores and what prune keeps.
     "backup": frozenset({"include", "exclude"}),
@@ -36,19 +39,21 @@ WITHHELD: dict[str, frozenset[str]] = {
     # cluster without being asked is not for those to say who may ask for it to be broken; nor whether it has backups.
     "deploy-cluster": frozenset({"mycnf", "environment", "drills", "backups"}),
     # To stop a whole cluster is for people, too.
-    "failover-drill": BRAKES | {"allow-outage"},
+    "failover-drill": BRAKES | APPLICATION | {"allow-outage"},
     # As of a single drill; and what an entry of its list may say besides a fault's name is narrowed below.
     "game-day": frozenset({"allow-outage"}),
     # Drops a schema, whatever is in it.
     "load-sample-data": frozenset({"replace"}),
     # Which node, and what may be lost on it, is for people: a caller has the node of a member drained, with no loss.
-    "node-drain-drill": BRAKES | {"node", "target", "empty-dir", "unmanaged"},
+    "node-drain-drill": BRAKES | APPLICATION | {"node", "target", "empty-dir", "unmanaged"},
     # A caller may have the rules applied that the cluster's owner has set, and none of his own.
     "prune-backups": frozenset(Rules.names()),
     # Moves aside what is there; and what deploy-cluster withholds.
     "restore": frozenset({"replace", "mycnf", "environment", "drills", "backups"}),
     # Sets a guard aside.
     "scale-cluster": frozenset({"allow-outage"}),
+    # As deploy-cluster's mycnf. A caller may have mended what differs from what the cluster's owner has written.
+    "set-config": frozenset({"settings"}),
     # That an application's writes will be refused is for people to accept.
     "set-topology": frozenset({"accept"}),
 }

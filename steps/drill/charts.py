@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from steps.drill.attempts import Attempt, Outcome
+from steps.drill.felt import as_attempts
 from steps.drill.outages import Downtime
 from steps.drill.result import Result
 from steps.drill.slowness import Slow, milliseconds
@@ -39,6 +40,9 @@ def charts(result: Result, width: float) -> str:
     y = _latency(drawing, "Writes", m.of_kind("write"), result.writes, time, y, fault_at, result.slow_writes)
     if result.reads is not None:
         y = _latency(drawing, "Reads", m.of_kind("read"), result.reads, time, y + 14, fault_at)
+    if result.app is not None:
+        told = [as_attempts(m.requests)]
+        y = _latency(drawing, "Application", told, result.app.downtime, time, y + 14, fault_at, what="good answer")
     y = _members(drawing, result, time, y + 20, fault_at)
     for moment in result.timeline.moments:
         if moment.at is not None:
@@ -69,6 +73,7 @@ def _latency(
     top: float,
     fault_at: float,
     slow: Sequence[Slow] = (),
+    what: str = "",
 ) -> float:
     """Draw the latency of what succeeded (logarithmic), bands for outages and slow stretches, errors below."""
     height, strip = 130.0, 26.0
@@ -88,7 +93,7 @@ def _latency(
             drawing.text((left + right) / 2, head + 14, words, "warn strong", "middle")
     for outage in downtime.outages or ([downtime.worst] if downtime.worst else []):
         left, right = time(outage.start - fault_at), time(outage.end - fault_at)
-        hint = f"no acknowledged {title.lower()[:-1]} for {outage.downtime:.2f} s"
+        hint = f"no {what or f'acknowledged {title.lower()[:-1]}'} for {outage.downtime:.2f} s"
         drawing.box(left, head, right - left, height + strip + 16, "outage", hint)
         if right - left > 60:
             drawing.text((left + right) / 2, head + 14, f"{outage.downtime:.2f} s", "bad strong", "middle")

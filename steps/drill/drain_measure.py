@@ -34,6 +34,8 @@ from steps.errors import StepError
 @options.abort_no_quorum
 @options.abort_no_primary
 @options.abort_write_downtime
+@options.app_url
+@options.app_verify_tls
 def drain_measure(
     namespace: str,
     cluster: str,
@@ -57,6 +59,8 @@ def drain_measure(
     abort_no_quorum_seconds: float,
     abort_no_primary_seconds: float,
     abort_write_downtime_seconds: float,
+    app_url: str | None,
+    app_verify_tls: bool,
 ) -> Measured:
     """Drain a member's node, give it back after a while, and measure what clients feel.
 
@@ -68,8 +72,11 @@ def drain_measure(
     from steps.drill.drain_survey import Wish, survey
     from steps.drill.guards import look
     from steps.drill.run import Drill
+    from steps.drill.site import site_of
     from steps.kube.client import connect
 
+    kube = connect(namespace)
+    site = site_of(kube, cluster, app_url, verify_tls=app_verify_tls)
     parameters = DrillParameters(
         max_write_downtime_seconds,
         max_lost_writes,
@@ -83,9 +90,10 @@ def drain_measure(
         abort_no_quorum_seconds=abort_no_quorum_seconds,
         abort_no_primary_seconds=abort_no_primary_seconds,
         abort_write_downtime_seconds=abort_write_downtime_seconds,
+        app_url=site.url if site else "",
+        app_verify_tls=app_verify_tls,
     )
     stop_reason = told_to_stop()
-    kube = connect(namespace)
     facts, scene = look(kube, cluster, workflow)
     by_hand = not os.environ.get("TIPHYS_WORKFLOW")
     expires = datetime.now(UTC) + timedelta(hours=1, seconds=timeout_seconds + hold_seconds + eviction_seconds)
@@ -101,7 +109,8 @@ def drain_measure(
     )
     found = survey(kube, cluster, facts.topology, wish)
     fault = DrainNode(found, wish)
-    measurement = Drill(facts, scene, fault, parameters, stop_reason=stop_reason, by_hand=by_hand).measure()
+    drill = Drill(facts, scene, fault, parameters, site=site, stop_reason=stop_reason, by_hand=by_hand)
+    measurement = drill.measure()
     for of_other_faults in ("survivor", "allow_outage"):
         measurement.parameters.pop(of_other_faults, None)
     measurement.parameters |= {

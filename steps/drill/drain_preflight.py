@@ -28,6 +28,8 @@ class DrainPreflight:
 @drain_options.eviction_seconds
 @drain_options.empty_dir
 @drain_options.unmanaged
+@options.app_url
+@options.app_verify_tls
 @options.dry_run
 def drain_preflight(
     namespace: str,
@@ -39,6 +41,8 @@ def drain_preflight(
     eviction_seconds: int,
     empty_dir: str,
     unmanaged: str,
+    app_url: str | None,
+    app_verify_tls: bool,
     dry_run: bool,
 ) -> DrainPreflight:
     """Check that a node may be drained, and say what would go. The dry run ends here."""
@@ -46,6 +50,8 @@ def drain_preflight(
     from steps.drill.drain_plan import plan
     from steps.drill.drain_survey import Wish, survey
     from steps.drill.guards import look, require_safe
+    from steps.drill.site import site_of
+    from steps.drill.users import require_answers
     from steps.kube.client import connect
     from steps.mysql.protection import judge_protection, protection_of, read_backups
 
@@ -68,5 +74,7 @@ def drain_preflight(
         backups=[one.seen if one.check == "backups" else f"{one.check}: {one.seen}" for one in protection]
         or ["none are asked for (label tiphys.dev/backups)"],
     )
+    if site := site_of(kube, cluster, app_url, verify_tls=app_verify_tls):
+        told = f"{told} Its users are watched: {require_answers(site)}."
     log("plan", group=facts.topology.summary(), node=found.node, evicts=len(found.going), dry_run=dry_run)
     return DrainPreflight(not dry_run, facts.production and not dry_run, found.node, told)

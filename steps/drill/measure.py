@@ -46,6 +46,8 @@ class Measured:
 @options.abort_no_quorum
 @options.abort_no_primary
 @options.abort_write_downtime
+@options.app_url
+@options.app_verify_tls
 def drill_measure(
     namespace: str,
     cluster: str,
@@ -65,6 +67,8 @@ def drill_measure(
     abort_no_quorum_seconds: float,
     abort_no_primary_seconds: float,
     abort_write_downtime_seconds: float,
+    app_url: str | None,
+    app_verify_tls: bool,
 ) -> Measured:
     """Inject the fault and measure what clients feel.
 
@@ -73,8 +77,11 @@ def drill_measure(
     """
     from steps.drill.guards import look
     from steps.drill.run import Drill
+    from steps.drill.site import site_of
     from steps.kube.client import connect
 
+    kube = connect(namespace)
+    site = site_of(kube, cluster, app_url, verify_tls=app_verify_tls)
     parameters = DrillParameters(
         max_write_downtime_seconds,
         max_lost_writes,
@@ -90,14 +97,17 @@ def drill_measure(
         abort_no_quorum_seconds,
         abort_no_primary_seconds,
         abort_write_downtime_seconds,
+        site.url if site else "",
+        app_verify_tls,
     )
     stop_reason = told_to_stop()
-    facts, scene = look(connect(namespace), cluster, workflow, allow_outage=allow_outage)
+    facts, scene = look(kube, cluster, workflow, allow_outage=allow_outage)
     drill = Drill(
         facts,
         scene,
         fault_of(fault, survivor=survivor),
         parameters,
+        site=site,
         stop_reason=stop_reason,
         by_hand=not os.environ.get("TIPHYS_WORKFLOW"),
     )

@@ -17,6 +17,7 @@ from steps.drill.clock import Stall
 from steps.drill.evidence import Evidence, Process, Proof, Target
 from steps.drill.ledger import ClientRecord, Recorded
 from steps.drill.samples import MemberSample, Observed, PodSample, observe
+from steps.drill.users import Request
 from steps.errors import BadParameters
 from steps.mysql.topology import Member, View
 
@@ -61,6 +62,7 @@ class Measurement(Recorded):
         settings: the cluster's settings that matter for recovery, by name.
         versions: name to version of what took part.
         evictions: of a drain, each pod's way off the node (seconds since it began).
+        requests: what the application's users asked and got; empty where no application was watched.
         placement: after a drain, the members that shared a node, and what was done (:mod:`steps.drill.drain_spread`).
     """
 
@@ -97,6 +99,7 @@ class Measurement(Recorded):
     fault_ended: str = ""
     still_acting: str = ""
     undone: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
     def observed(self) -> list[Observed]:
         """Return the group over time, as the members' samples add up."""
@@ -151,6 +154,7 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
         ],
         "pods": [list(sample) for sample in measurement.pods],
         "stalls": [dataclasses.asdict(stall) for stall in measurement.stalls],
+        "requests": [[_rounded(r.start), _rounded(r.end), r.status, r.error] for r in measurement.requests],
         "views": views,
     }
 
@@ -190,6 +194,7 @@ def from_json(values: dict[str, Any]) -> Measurement:
             "members": members,
             "pods": [PodSample(*sample) for sample in values["pods"]],
             "stalls": [Stall(**stall) for stall in values["stalls"]],
+            "requests": [Request(*request) for request in values.get("requests") or ()],
         }
     )
 

@@ -6,6 +6,7 @@ import click
 
 from steps.declare import option
 from steps.drill.faults import FAULTS
+from steps.drill.site import ANNOTATION, APP_URL
 from steps.parameters import OBJECT_NAME
 
 workflow = option(
@@ -106,4 +107,17 @@ keep_ledger = option(
     type=click.BOOL,
     default=False,
     help="Keep the drill's rows in table tiphys.ledger instead of deleting them after the verification.",
+)
+app_url = option(
+    "--app-url",
+    type=APP_URL,
+    default=None,
+    help="Address of an application on the cluster (http or https): it is asked ten times a second, and the report "
+    f"tells what its users felt. Without it the cluster's annotation {ANNOTATION} counts; none asks nothing.",
+)
+app_verify_tls = option(
+    "--app-verify-tls",
+    type=click.BOOL,
+    default=True,
+    help="Whether the application's https certificate has to be valid.",
 )

@@ -96,6 +96,14 @@ def tiles(result: Result) -> list[Tile]:
             f"one client {seconds(result.worst_reader)}" if result.worst_reader - result.reads.longest >= 1.0 else ""
         )
         made.append(Tile("Read downtime", seconds(result.reads.longest), worst or "on the Router's read-only port"))
+    if result.app is not None:
+        made.append(
+            Tile(
+                "Application downtime",
+                seconds(result.app.downtime.longest) + ("+" if result.app.downtime.open else ""),
+                f"{result.app.failed} of {result.app.requests} requests failed",
+            )
+        )
     note = f"{v.in_doubt_present} there, {v.in_doubt_absent} not" if v else "not verified"
     made.append(
         Tile("Writes in doubt", str(result.in_doubt), note if result.in_doubt else "every client knows its fate")

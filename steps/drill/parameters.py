@@ -23,3 +23,5 @@ class DrillParameters:
     abort_no_quorum_seconds: float = 30.0
     abort_no_primary_seconds: float = 90.0
     abort_write_downtime_seconds: float = 0.0
+    app_url: str = ""
+    app_verify_tls: bool = True

@@ -26,13 +26,25 @@ class Preflight:
 @options.fault
 @options.survivor
 @options.allow_outage
+@options.app_url
+@options.app_verify_tls
 @options.dry_run
 def drill_preflight(
-    namespace: str, cluster: str, workflow: str, fault: str, survivor: str, allow_outage: bool, dry_run: bool
+    namespace: str,
+    cluster: str,
+    workflow: str,
+    fault: str,
+    survivor: str,
+    allow_outage: bool,
+    app_url: str | None,
+    app_verify_tls: bool,
+    dry_run: bool,
 ) -> Preflight:
     """Check that a drill is allowed and safe, and say what it would do. The dry run ends here."""
     from steps.drill.guards import look, require_safe, told_plan
+    from steps.drill.site import site_of
     from steps.drill.target import choose, require_possible
+    from steps.drill.users import require_answers
     from steps.kube.client import connect
     from steps.mysql.protection import judge_protection, protection_of, read_backups
 
@@ -48,5 +60,7 @@ def drill_preflight(
         backups = judge_protection(protection_of(kept, read_backups([kept])))
         told = "; ".join(f"{one.check}: {one.seen}" for one in backups)
         plan = f"{plan} Before it, {told or 'no backups are asked for (label tiphys.dev/backups)'}."
+    if site := site_of(kube, cluster, app_url, verify_tls=app_verify_tls):
+        plan = f"{plan} Its users are watched: {require_answers(site)}."
     log("plan", group=facts.topology.summary(), routers=facts.routers_ready, plan=plan, dry_run=dry_run)
     return Preflight(not dry_run, facts.production and not dry_run, target.pod, plan)

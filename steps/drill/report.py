@@ -21,6 +21,10 @@ class Reported:
     verdict: str = parameter("PASS, FAIL, INVALID or ABORTED.", is_global=True)
     write_downtime_seconds: float = parameter("Longest time without an acknowledged write.", is_global=True)
     read_downtime_seconds: float | None = parameter("Longest time without an answered read.", is_global=True)
+    app_downtime_seconds: float | None = parameter(
+        "Longest time in which the application's users had no good answer; empty where none was watched.",
+        is_global=True,
+    )
     lost_writes: int = parameter("Acknowledged writes that are missing.", is_global=True)
     in_doubt_writes: int = parameter("Writes whose fate the client does not know.", is_global=True)
     new_primary: str = parameter("Pod of the new primary.", is_global=True)
@@ -63,6 +67,7 @@ def write(result: object, folder: Path) -> Reported:
         verdict=result.verdict.outcome.value,
         write_downtime_seconds=round(result.writes.longest, 3),
         read_downtime_seconds=round(result.reads.longest, 3) if result.reads else None,
+        app_downtime_seconds=round(result.app.downtime.longest, 3) if result.app else None,
         lost_writes=result.lost,
         in_doubt_writes=result.in_doubt,
         new_primary=result.new_primary,

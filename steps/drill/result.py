@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steps.drill import felt as application
 from steps.drill.advice import Advice, advise
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.measurement import Measurement
@@ -39,6 +40,7 @@ class Result:
         verification: likewise; None where there is none.
         writes: write downtime.
         reads: read downtime; None where no client read.
+        app: what the application's users felt; None where none was watched.
         slow_writes: stretches in which writes succeeded, but slowly.
         worst_client: the longest time that one single writing client was without an acknowledgement, in seconds.
         worst_reader: likewise of the reading clients; 0 where there is none.
@@ -56,6 +58,7 @@ class Result:
     verification: Verification | None
     writes: Downtime
     reads: Downtime | None
+    app: application.Felt | None
     slow_writes: tuple[Slow, ...]
     worst_client: float
     worst_reader: float
@@ -96,12 +99,16 @@ def evaluate(measurement: Measurement, verification: Verification | None) -> Res
     elected = next((moment.note for moment in story.moments if moment.key == "elected"), "")
     pods = {sample.view.own_id: sample.pod for sample in measurement.members if sample.view is not None}
     states = bands(evidence.observed, _servers(evidence.observed, pods), measurement.ended_at)
+    over = max((moment.at for moment in story.moments if moment.at is not None), default=fault_at)
+    url = str(measurement.parameters.get("app_url") or "")
+    app = application.felt(url, measurement.requests, fault_at, over, measurement.ended_at) if url else None
     slow = slow_stretches(measurement.of_kind("write"), fault_at, measurement.ended_at, states, pods)
     return Result(
         measurement=measurement,
         verification=verification,
         writes=writes,
         reads=reads,
+        app=app,
         slow_writes=slow,
         worst_client=worst,
         worst_reader=worst_reader,
@@ -109,7 +116,7 @@ def evaluate(measurement: Measurement, verification: Verification | None) -> Res
         bands=states,
         pods=pods,
         new_primary=elected,
-        verdict=judge(measurement, writes, verification, slow),
+        verdict=judge(measurement, writes, verification, slow, app),
         advice=advise(measurement.fault, story, measurement.settings, writes.longest, worst),
         write_latency=_latency(measurement.of_kind("write"), fault_at),
         read_latency=_latency(measurement.of_kind("read"), fault_at),
@@ -143,7 +150,8 @@ def to_json(result: Result) -> dict[str, Any]:
 
     Keys: ``schema``, ``verdict``, ``sentence``, ``reasons``; ``run``, ``namespace``, ``cluster``, ``fault``, ``plan``,
     ``started_at``; ``numbers`` (seconds and counts; null for what was not measured); ``timeline`` (each moment's key,
-    title, seconds after the fault or null, note); ``phases`` (key, title, start after the fault, seconds); ``copies``
+    title, seconds after the fault or null, note); ``phases`` (key, title, start after the fault, seconds);
+    ``application`` (what its users felt, see :func:`steps.drill.felt.to_json`, or null); ``copies``
     (the ledger on each member); ``evictions`` (of a drain: each pod and its times) and ``placement`` (after it: members
     that shared a node); ``lost`` (client, sequence, missing_on); ``slow_writes`` (start and end after fault, seconds,
     median_ms, normal_ms, open, meanwhile); ``advice``; ``parameters``, ``settings``, ``versions``; ``measuring``
@@ -176,6 +184,7 @@ def to_json(result: Result) -> dict[str, Any]:
             "worst_client_seconds": round(result.worst_client, 3),
             "worst_reader_seconds": round(result.worst_reader, 3) if result.reads else None,
             "read_downtime_seconds": round(result.reads.longest, 3) if result.reads else None,
+            "app_downtime_seconds": round(result.app.downtime.longest, 3) if result.app else None,
             "read_outages": len(result.reads.outages) if result.reads else None,
             "normal_write_spacing_seconds": round(result.writes.spacing, 4),
             "full_redundancy_seconds": after(result.timeline.at("whole")),
@@ -195,6 +204,7 @@ def to_json(result: Result) -> dict[str, Any]:
             {"key": p.key, "title": p.title, "start": after(p.start), "seconds": round(p.length, 3)}
             for p in result.timeline.phases
         ],
+        "application": application.to_json(result.app, fault_at) if result.app else None,
         "copies": [vars(copy) for copy in v.copies] if v else [],
         "evictions": m.evictions,
         "placement": m.placement,

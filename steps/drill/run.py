@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from steps.drill import intent, rows
+from steps.drill import users as application
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Clock, Heartbeat
 from steps.drill.evidence import Evidence, Proof, Target
 from steps.drill.fault import Fault, Scene
+from steps.drill.felt import as_attempts
 from steps.drill.guards import Facts, require_safe
 from steps.drill.injection import Injection
 from steps.drill.ledger import Endpoint, Ledger
@@ -25,6 +27,7 @@ from steps.drill.measurement import Measurement
 from steps.drill.parameters import DrillParameters
 from steps.drill.sampler import GroupSampler
 from steps.drill.samples import Observed, Onlooker
+from steps.drill.site import Site
 from steps.drill.steady import STEADY_LIMIT_SECONDS, steady_since, unsteady
 from steps.drill.target import (
     choose,
@@ -63,6 +66,7 @@ class Drill:
         scene: clients and the cluster.
         fault: what to inject.
         parameters: of the drill.
+        site: the application whose users are watched, if any.
         stop_reason: asked all the time; a text stops the drill.
         by_hand: whether it runs outside any workflow.
     """
@@ -74,12 +78,14 @@ class Drill:
         fault: Fault,
         parameters: DrillParameters,
         *,
+        site: Site | None = None,
         stop_reason: StopReason = lambda: "",
         by_hand: bool = False,
     ) -> None:
         self._facts, self._scene, self._fault, self._parameters = facts, scene, fault, parameters
         self._stop_reason, self._by_hand = stop_reason, by_hand
         self._clock = Clock()
+        self._site, self._users = site, application.Users(site, self._clock) if site else None
         self._onlooker = Onlooker(facts.cluster, facts.topology.expected)
         self._live = _Live([])
         self._limits = Limits.of(parameters, outage=fault.outage)
@@ -127,6 +133,8 @@ class Drill:
         try:
             self._sampler.start()
             self._ledger.start()
+            if self._users:
+                self._users.start()
             self._wait_until_steady()
             self._inject_and_watch()
         finally:
@@ -171,6 +179,8 @@ class Drill:
                 raise Refused(f"Stopped before the fault was injected: {reason}. Nothing was injected.")
             now = self._clock()
             clients = [*self._ledger.attempts("write"), *self._ledger.attempts("read")]
+            if self._users:
+                clients.append(as_attempts(self._users.requests))
             since = steady_since(clients, now)
             if since is not None and now - since >= needed and self._whole():
                 self._require_same_primary()
@@ -178,6 +188,7 @@ class Drill:
                 log("steady", seconds=round(now - since, 2))
                 return
             if now > limit:
+                self._require_application(needed, now)
                 raise Refused(
                     f"Not steady within {needed + STEADY_LIMIT_SECONDS:.0f} s, so nothing was injected: "
                     f"{unsteady(clients, needed, now)}. Run check-cluster, and look at the Router's log."
@@ -192,6 +203,15 @@ class Drill:
                 f"The primary changed since the target {target.pod} was chosen: it is {now} now. Nothing was injected. "
                 "Start the drill again, and look at what moved the primary."
             )
+
+    def _require_application(self, needed: float, now: float) -> None:
+        """Refuse where it is the application that is not steady."""
+        if self._site is None or self._users is None:
+            return
+        since = steady_since([as_attempts(self._users.requests)], now)
+        if since is None or now - since < needed:
+            seen = application.unsteady(self._users.requests, needed, now)
+            raise Refused(application.refusal(self._site, self._users.died or seen))
 
     def _whole(self) -> bool:
         return bool(self._live.observed) and self._live.observed[-1].topology.is_whole
@@ -272,6 +292,10 @@ class Drill:
         measurement.ended_at = self._clock()
         measurement.evictions = self._fault.record()
         measurement.clients = self._ledger.stop() if self._ledger.clients[0].ident else []
+        if self._users:
+            measurement.requests = self._users.stop()
+            if self._users.died:
+                measurement.holes.append(f"the application was not asked to the end: {self._users.died}")
         self._sampler.stop()
         self._switch.stop()
         self._heartbeat.stop()

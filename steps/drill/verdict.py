@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from steps.drill.felt import Felt
 from steps.drill.measurement import Measurement
 from steps.drill.outages import Downtime
 from steps.drill.slowness import Slow, sentence
@@ -36,7 +37,11 @@ class Verdict:
 
 
 def judge(
-    measurement: Measurement, writes: Downtime, verification: Verification | None, slow: Sequence[Slow] = ()
+    measurement: Measurement,
+    writes: Downtime,
+    verification: Verification | None,
+    slow: Sequence[Slow] = (),
+    app: Felt | None = None,
 ) -> Verdict:
     """Return the verdict.
 
@@ -45,6 +50,7 @@ def judge(
         writes: the write downtime in it.
         verification: of its writes; None where there is none.
         slow: stretches in which writes were slow; they change no verdict, and belong beside it.
+        app: what the application's users felt; likewise.
     """
     budget = float(measurement.parameters["max_write_downtime_seconds"])
     allowed = int(measurement.parameters["max_lost_writes"])
@@ -81,6 +87,7 @@ def judge(
         reasons.append(f"Writes stopped for {seconds(writes.longest)}, within the budget of {seconds(budget)}.")
         reasons.append(f"{count(lost or 0, 'acknowledged write').capitalize()} lost, {allowed} allowed.")
         reasons.append("Every member is ONLINE again.")
+    reasons += [app.sentence()] if app and measurement.injected_at is not None else []
     reasons += _notes(writes, verification) + [sentence(one, measurement.injected_at or 0.0) for one in slow]
     return Verdict(outcome, _sentence(outcome, measurement, writes, lost), tuple(reasons))
 

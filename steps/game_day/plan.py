@@ -40,6 +40,8 @@ NOT_LIKENESS = (
     "settle-seconds",
     "timeout-seconds",
     "eviction-seconds",
+    "app-url",
+    "app-verify-tls",
     OUTAGE,
 )
 """Parameters that do not change how long writes stop: runs that differ in these can be compared."""
