@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Restart every server, one after another, the primary last.",
     ),
     "scale-cluster": ("steps.mysql.scale_cluster:scale_cluster", "Change the number of servers and routers."),
+    "set-config": ("steps.mysql.set_config:set_config", "Set server variables on every member, or on none."),
     "set-topology": ("steps.mysql.set_topology:set_topology", "Let every member take writes, or one alone again."),
     "start-for-clusters": (
         "steps.backup.schedule:start_for_clusters",

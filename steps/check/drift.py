@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from steps.check.finding import OK, WARNING, Finding, first
 from steps.check.servers import Server, answering
+from steps.mysql.cnf import agrees, same, settings_of
 
-MEND = "set-config with the value that is wanted writes it everywhere"
+MEND = "set-config mends it to spec.mycnf; with settings=NAME=VALUE it writes that everywhere"
 
 _OWN = re.compile(
     r"(.*_)?(port|socket|pid_file|bind_address|dir|datadir|basedir|tmpdir|file|path|basename|index|directories)"
@@ -19,37 +20,6 @@ _OWN = re.compile(
 )
 """Variables in which the members of a group differ without anything being wrong: who and where each is, what it does
 just now, and what it is called in a switch; versions are a check of their own."""
-
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
-_SIZE = re.compile(r"(\d+)([kmgtpe])")
-_WORDS = {"on": "1", "true": "1", "yes": "1", "off": "0", "false": "0", "no": "0"}
-
-
-def settings_of(text: str) -> dict[str, str]:
-    """Return what a cnf fragment sets for the server, by the variable's name; the last of several counts."""
-    found, section = {}, "mysqld"
-    for line in (raw.strip() for raw in text.splitlines()):
-        if line.startswith("["):
-            section = line.strip("[]").strip().lower()
-        elif line and line[0] not in "#;!" and section in ("mysqld", "server"):
-            name, _, value = line.partition("=")
-            name = name.strip().replace("-", "_").lower().removeprefix("loose_")
-            found[name] = value.partition(" #")[0].strip().strip("'\"") if "=" in line else "ON"
-    return found
-
-
-def same(one: str, other: str) -> bool:
-    """Tell whether two ways to write a value mean one: ``ON`` and ``1``, ``128M`` and ``134217728``."""
-    return _plain(one) == _plain(other)
-
-
-def _plain(value: str) -> str:
-    text = value.strip().lower()
-    if sized := _SIZE.fullmatch(text):
-        return str(int(sized[1]) * _UNITS[sized[2]])
-    if re.fullmatch(r"-?\d+(\.\d+)?", text):
-        return f"{float(text):.6f}".rstrip("0").rstrip(".")
-    return _WORDS.get(text, ",".join(sorted(part.strip() for part in text.split(","))))
 
 
 def judge_members_settings(servers: Sequence[Server]) -> list[Finding]:
@@ -109,7 +79,7 @@ def judge_wanted_settings(servers: Sequence[Server], spec: str, file: str | None
         f"{server.pod} runs with {name}={server.settings[name]}, not {value}"
         for server in answering(servers)
         for name, value in sorted(mounted.items())
-        if name in server.settings and not _agrees(name, value, server.settings)
+        if name in server.settings and not agrees(name, value, server.settings)
     ]
     if missed:
         means = "the value that was written down is not in force, or goes at the next restart"
@@ -121,18 +91,6 @@ def judge_wanted_settings(servers: Sequence[Server], spec: str, file: str | None
 
 def _or_nothing(value: str | None) -> str:
     return "nothing" if value is None else value
-
-
-def _agrees(name: str, wanted: str, settings: Mapping[str, str]) -> bool:
-    has = settings[name]
-    if same(wanted, has):
-        return True
-    if name == "innodb_buffer_pool_size":  # rounded up by the server to whole chunks for each instance
-        step = int(settings.get("innodb_buffer_pool_chunk_size") or 1)
-        step *= int(settings.get("innodb_buffer_pool_instances") or 1)
-        asked = _plain(wanted)
-        return asked.isdigit() and 0 <= int(has) - int(asked) < step
-    return False
 
 
 def judge_pending_settings(servers: Sequence[Server]) -> list[Finding]:

@@ -15,19 +15,17 @@ from steps.kube import cordon
 from steps.kube.client import Kube, Object
 from steps.kube.pods import name_of
 from steps.kube.workflows import phase_of
+from steps.mysql import settings_files
 
 DF_SECONDS = 15.0
-EXTRA = "99-extra.cnf"
-"""Key of the cluster's ConfigMap in which the operator writes ``spec.mycnf`` when it makes the cluster."""
 
 
 def read_config(kube: Kube, cluster: str) -> tuple[str | None, str]:
     """Return what the cluster's ConfigMap holds of ``spec.mycnf``, and why that cannot be told (None, and why)."""
     try:
-        found = kube.get("configmaps", f"{cluster}-initconf")
+        return settings_files.read_file(kube, cluster)[0], ""
     except StepError as error:
         return None, str(error)
-    return str((found.get("data") or {}).get(EXTRA) or ""), ""
 
 
 def read_volumes(kube: Kube, pods: Sequence[Object], servers: Sequence[Server]) -> list[Volume]:

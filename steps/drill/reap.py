@@ -49,7 +49,7 @@ def reap(namespace: str) -> Reaped:
     from steps.game_day import ending
     from steps.kube import cordon
     from steps.kube.client import connect
-    from steps.mysql import topology_undo
+    from steps.mysql import settings_undo, topology_undo
 
     kube = connect(namespace)
     limit = time.monotonic() + undo.PRIMARY_SECONDS
@@ -66,6 +66,8 @@ def reap(namespace: str) -> Reaped:
     notes = [*noted.values(), *(entry.intent for entry in written), *(note for _, note in cordons), *policies]
     now = datetime.now(UTC)
     over = {note.workflow for note in notes if is_over(note, phases, now)}
+    # Undoing one of these may restart servers: what takes long comes last.
+    slow = {name: each for name, each in noted.items() if each.fault == settings_undo.NAME and each.workflow in over}
     wait_for_pods(kube, over)
     count, left = 0, Left()
     # A drill of a game day that is gone undoes itself when it is stopped.
@@ -96,6 +98,7 @@ def reap(namespace: str) -> Reaped:
             if (
                 drill is not None
                 and drilled
+                and name not in slow
                 and intent.read_drill(kube.find("innodbclusters", name) or cluster) == drill
             ):
                 log("reaping", cluster=name, workflow=drill.workflow, fault=drill.fault)
@@ -105,7 +108,7 @@ def reap(namespace: str) -> Reaped:
                 count += clear_ledger(kube, cluster, max(0.0, limit - time.monotonic()) if drilled else 0.0)
     for entry in written:
         # Of a cluster that is gone, or whose note is; the others were undone above, with their entries.
-        if entry.intent.workflow in over:
+        if entry.intent.workflow in over and entry.intent.workflow not in {each.workflow for each in slow.values()}:
             with left.of(cluster=entry.cluster, workflow=entry.intent.workflow, fault=entry.intent.fault):
                 if book.find(kube, entry.intent.workflow) is not None:
                     log("reaping", cluster=entry.cluster, workflow=entry.intent.workflow, what="entry in the book")
@@ -124,6 +127,13 @@ def reap(namespace: str) -> Reaped:
         with left.of(cluster=name, workflow=workflow, what="scratch cluster"):
             log("reaping", cluster=name, workflow=workflow, what="scratch cluster")
             count += remove(kube, name, workflow, seconds=REMOVE_SECONDS)
+    for name, drill in slow.items():
+        with left.of(cluster=name, workflow=drill.workflow, fault=drill.fault):
+            current = kube.find("innodbclusters", name)
+            if current is not None and intent.read_drill(current) == drill:
+                log("reaping", cluster=name, workflow=drill.workflow, fault=drill.fault)
+                undo.undo(kube, current, drill)
+                count += 1
     left.tell()
     return Reaped(count)
 

@@ -74,11 +74,14 @@ def _put_back(kube: Kube, name: str, noted: Intent) -> None:
     from steps.drill import drain
     from steps.drill.fault import Scene
     from steps.drill.faults import FAULTS
+    from steps.mysql import settings_undo
     from steps.mysql.connection import Credentials
 
     if noted.fault == drain.NAME:
         for done in drain.give_back(kube, noted.workflow):
             log("undone", what=done)
+    if noted.fault == settings_undo.NAME:
+        settings_undo.of_note(kube, name, noted)
     if (fault := FAULTS.get(noted.fault)) is not None:
         # Nothing is put back by SQL: a cluster whose Secret is gone, or which is gone itself, keeps no fault going.
         known = Credentials("", "")

@@ -260,6 +260,12 @@ class Kube:
             stream.close()
             stream.sock.shutdown()  # close() leaves the socket open where the other side has closed first
 
+    def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
+        """Return the last lines that a container has written; of its run before this one where `previous`."""
+        query = {"container": container, "tailLines": str(lines), **({"previous": "true"} if previous else {})}
+        action = f"read the log of container {container} in pod {pod}"
+        return self._answer("GET", self.path("pods", pod, "log"), action, query=query).decode(errors="replace")
+
     def cluster(self, name: str) -> Object:
         """Return an InnoDBCluster.
 
@@ -304,6 +310,18 @@ class Kube:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        parsed: Object = json.loads(self._answer(method, path, action, query, body, content_type))
+        return parsed
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        action: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
         import urllib3.exceptions
         from kubernetes.client.exceptions import ApiException
 
@@ -322,8 +340,7 @@ class Kube:
             ) from error
         if not 200 <= answer.status <= 299:
             raise failed(answer.status, data, action)
-        parsed: Object = json.loads(data)
-        return parsed
+        return bytes(data)
 
 
 def _root(error: BaseException) -> str:

@@ -63,7 +63,7 @@ def secret_name(cluster: str) -> str:
 
 
 OURS = re.compile(
-    r"(.*_)?(file|dir|datadir|basedir|socket)|.*(plugin|keyring|component|user|bind_address|init_connect|init_replica).*"
+    r"(.*_)?(file|dir|datadir|basedir|socket|path|directory|directories)|.*(plugin|keyring|component|user|bind_address|init_connect|init_replica).*"
     r"|skip_(grant_tables|networking)|secure_.*|server_id|port|report_.*|gtid_mode|enforce_gtid_consistency|log_error"
 )
 """Settings that decide who gets in, which files the server touches, or what the operator itself has to set."""

@@ -74,13 +74,23 @@ def life_of(pod: Object) -> Life:
 
 def last_end(pod: Object) -> str:
     """Say how the server in a pod ended last where it has failed; empty where it has not."""
-    server = _server(pod)
-    ends = [(server.get(key) or {}).get("terminated") or {} for key in ("state", "lastState")]
-    ended = next((end for end in ends if end), {})
-    if not ended.get("exitCode"):
+    if not (code := _exit_code(pod)):
         return ""
-    times = int(server.get("restartCount") or 0)
-    return f"its mysqld ended with exit code {ended['exitCode']} and was started again {count(times, 'time')}"
+    times = int(_server(pod).get("restartCount") or 0)
+    return f"its mysqld ended with exit code {code} and was started again {count(times, 'time')}"
+
+
+def ends(pod: Object) -> int:
+    """Return how often the server in a pod has ended, where it has failed last; else 0."""
+    server = _server(pod)
+    over = bool((server.get("state") or {}).get("terminated"))
+    return int(server.get("restartCount") or 0) + over if _exit_code(pod) else 0
+
+
+def _exit_code(pod: Object) -> int:
+    server = _server(pod)
+    found = [(server.get(key) or {}).get("terminated") or {} for key in ("state", "lastState")]
+    return int(next((end for end in found if end), {}).get("exitCode") or 0)
 
 
 def _server(pod: Object) -> dict[str, Any]:

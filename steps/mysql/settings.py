@@ -1,21 +1,23 @@
-"""Settings of a running cluster: read from what a person writes, judged, and merged into a my.cnf. Pure functions."""
+"""Settings of a running cluster, as a person asks for them: read and judged. Pure functions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steps.errors import BadParameters
+from steps.mysql import cnf
 from steps.mysql.definition import OURS
 
-_LINE = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]*)\s*(?:=\s*(?P<value>.*))?")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SIZE = re.compile(r"(\d+)([KMGTPE])", re.IGNORECASE)
 _UNITS = "KMGTPE"
 
 _OPERATORS = "the operator sets it, and each member has to have its own or the same"
 _OTHERS = "another runbook or the group itself changes it"
 _DATA = "the data files were made with it, and the server does not start with another value"
+_ACCESS = "it decides who gets into the server"
 _GROUP = "group replication does not work without it"
 
 FORBIDDEN: dict[str, str] = {
@@ -49,6 +51,8 @@ FORBIDDEN: dict[str, str] = {
         _OTHERS,
     ),
     **dict.fromkeys(("lower_case_table_names", "innodb_page_size"), _DATA),
+    **dict.fromkeys(("innodb_read_only", "innodb_force_recovery"), "a member in that state cannot serve its group"),
+    **dict.fromkeys(("mandatory_roles", "authentication_policy", "admin_address", "admin_port"), _ACCESS),
     "disabled_storage_engines": "tables that a group cannot replicate could be made",
     **dict.fromkeys(("log_replica_updates", "skip_log_bin", "sql_log_bin"), _GROUP),
 }
@@ -92,31 +96,29 @@ def parse(text: str) -> list[Setting]:
         BadParameters: a line is no setting, a section is not mysqld's, or a variable is given twice.
     """
     found: dict[str, Setting] = {}
-    for piece in re.split(r"[\n;]", text):
-        line = re.sub(r"(^|\s)#.*", "", piece).strip()
-        if not line:
-            continue
-        if line.startswith("["):
-            if line.lower() not in ("[mysqld]", "[server]"):
-                raise BadParameters(f"settings: section {line} is not the server's; give only settings of [mysqld]")
-            continue
-        match = _LINE.fullmatch(line)
-        if match is None:
+    for line in cnf.read(re.sub(r"\s*;\s*", "\n", text), "mysqld"):
+        if not line.is_servers:
             raise BadParameters(
-                f"settings: {line[:60]!r} is no setting; give name=value, one a line or between semicolons"
+                f"settings: section [{line.section}] is not the server's; give only settings of [mysqld]"
             )
-        name = match["name"].replace("-", "_").lower().removeprefix("loose_")
-        written = "ON" if match["value"] is None else _unquoted(match["value"].strip())
-        if name in found:
-            raise BadParameters(f"settings: {name} is given twice ({found[name].written!r} and {written!r}); say which")
-        found[name] = Setting(name, _typed(written), written)
+        is_text = bool(line.name) or line.value is not None or line.raw.strip().startswith("!")
+        if is_text and not _NAME.fullmatch(line.name):
+            raise BadParameters(
+                f"settings: {line.raw.strip()[:60]!r} is no setting; give name=value, one a line or between semicolons"
+            )
+        if line.name in found:
+            was = found[line.name].written
+            raise BadParameters(f"settings: {line.name} is given twice ({was!r} and {line.written!r}); say which")
+        if line.name:
+            found[line.name] = Setting(line.name, _typed(line.written), line.written)
     if not found:
         raise BadParameters("settings: there is none in it; give name=value, such as max_connections=300")
     return list(found.values())
 
 
-def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+def of_names(settings: Mapping[str, str]) -> list[Setting]:
+    """Return settings that a my.cnf has, from name to value (:func:`steps.mysql.cnf.settings_of`)."""
+    return [Setting(name, _typed(written), written) for name, written in settings.items()]
 
 
 def _typed(written: str) -> int | float | str:
@@ -144,35 +146,3 @@ def forbidden(settings: Sequence[Setting]) -> list[str]:
 def warnings(settings: Sequence[Setting]) -> list[str]:
     """Return what whoever changes these settings should know."""
     return [f"{one.name}: {RISKY[one.name]}" for one in settings if one.name in RISKY]
-
-
-def merged(cnf: str, settings: Sequence[Setting]) -> str:
-    """Return a my.cnf with settings in it: in place of what it says of them, or at the end; the rest stays as it is.
-
-    Args:
-        cnf: the text of a my.cnf, perhaps empty; a setting that it has more than once is left in it once.
-        settings: what it is to say.
-    """
-    wanted = {one.name: f"{one.name}={one.written}" for one in settings}
-    lines, section, told = [], "", set[str]()
-    last = -1
-    for line in cnf.splitlines():
-        text = line.strip()
-        if text.startswith("["):
-            section = text.lower()
-        name = text.partition("=")[0].strip().replace("-", "_").lower().removeprefix("loose_")
-        ours = section in ("[mysqld]", "[server]") and name in wanted and not text.startswith(("#", ";"))
-        if not ours:
-            lines.append(line)
-        elif name not in told:
-            lines.append(wanted[name])
-            told.add(name)
-        if section == "[mysqld]" and text:
-            last = len(lines)
-    missing = [text for name, text in wanted.items() if name not in told]
-    if missing and last < 0:
-        lines.append("[mysqld]")
-        last = len(lines)
-    if missing:
-        lines[last:last] = missing
-    return "\n".join(lines) + "\n"

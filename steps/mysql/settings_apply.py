@@ -1,4 +1,4 @@
-"""Giving every member of a cluster the same settings at once, or none of them: one that refuses undoes the others'."""
+"""Giving every member of a cluster the same settings at once, and the ones from before again."""
 
 from __future__ import annotations
 
@@ -19,99 +19,112 @@ PERSISTED_SQL = "SELECT variable_value FROM performance_schema.persisted_variabl
 
 
 class NotTaken(StepError):
-    """A member did not take a setting; every member has its old values again, unless the message says otherwise."""
+    """A member does not take a setting.
+
+    Attributes:
+        pod: whose.
+        why: what it said.
+    """
+
+    def __init__(self, pod: str, why: str) -> None:
+        super().__init__(f"{pod} did not take the settings: {why}")
+        self.pod, self.why = pod, why
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A variable as it was before.
+    """A variable of one member as it was before.
 
     Attributes:
         name: of the variable.
         value: its global value, as the server writes it.
         persisted: what mysqld-auto.cnf said of it; None for nothing.
+        dynamic: whether it can be set while the server runs.
     """
 
     name: str
     value: str
     persisted: str | None
+    dynamic: bool = True
 
 
-def set_everywhere(members: Mapping[str, Any], settings: Sequence[Setting]) -> dict[str, list[Kept]]:
-    """Set dynamic variables on every member, persisted, and read each back.
+def remember(connection: Any, dynamic: Mapping[str, bool]) -> list[Kept]:
+    """Return variables of one member as they are.
+
+    Args:
+        connection: to its server.
+        dynamic: name to whether it can be set while the server runs.
+    """
+    found = []
+    for name, can_be_set in dynamic.items():
+        persisted = query(connection, PERSISTED_SQL, [name])
+        found.append(Kept(name, now(connection, name), str(persisted[0][0]) if persisted else None, can_be_set))
+    return found
+
+
+def set_everywhere(members: Mapping[str, Any], settings: Mapping[str, Sequence[Setting]], static: set[str]) -> None:
+    """Set dynamic variables on members, persisted, and take away what hides a static one at the next start.
 
     Args:
         members: pod to an open connection to its server; their ``sql_mode`` is changed.
-        settings: dynamic variables, checked before (:mod:`steps.mysql.settings_check`).
-
-    Returns:
-        What each member had before, by pod; `put_back` takes it.
+        settings: pod to what it is to have, checked before (:mod:`steps.mysql.settings_check`).
+        static: names of variables that take effect with a restart: the ConfigMap has their values.
 
     Raises:
-        NotTaken: a member refused one, or has another value than was asked for.
+        NotTaken: a member refused one. Nothing is undone.
     """
-    kept: dict[str, list[Kept]] = {}
-    for pod, connection in members.items():
-        kept[pod] = []
+    for pod, wanted in settings.items():
+        connection = members[pod]
         try:
             # A number out of range is an error then, and not cut to fit.
             query(connection, "SET SESSION sql_mode = 'STRICT_ALL_TABLES'")
-            for one in settings:
-                before = _keep(connection, one.name)
-                kept[pod].append(before)
+            for one in wanted:
+                if one.name in static:
+                    query(connection, f"RESET PERSIST IF EXISTS {quoted(one.name)}")
+                    continue
+                before = now(connection, one.name)
                 query(connection, f"SET PERSIST {quoted(one.name)} = %s", [_value(connection, one.name, one.value)])
-                log("set", pod=pod, name=one.name, before=before.value, now=_now(connection, one.name))
+                log("set", pod=pod, name=one.name, before=before, now=now(connection, one.name))
         except (mysql.connector.Error, StepError) as error:
-            raise _undone(pod, str(getattr(error, "msg", "") or error), members, kept) from error
-    if drift := differing(members, [one.name for one in settings]):
-        raise _undone("a member", f"the members differ: {'; '.join(drift)}", members, kept)
-    return kept
+            raise NotTaken(pod, str(getattr(error, "msg", "") or error)) from error
 
 
 def put_back(connection: Any, kept: Sequence[Kept]) -> None:
-    """Give one member its values from before, also in mysqld-auto.cnf. May run twice.
+    """Give one member its values from before, also in mysqld-auto.cnf; a static one's value comes with a restart.
+
+    May run twice.
 
     Raises:
         mysql.connector.Error: the server does not take them, or is gone.
     """
     for one in reversed(kept):
-        verb = "GLOBAL" if one.persisted is None else "PERSIST"
-        query(connection, f"SET {verb} {quoted(one.name)} = %s", [_value(connection, one.name, one.value)])
+        if one.dynamic:
+            verb = "GLOBAL" if one.persisted is None else "PERSIST"
+            query(connection, f"SET {verb} {quoted(one.name)} = %s", [_value(connection, one.name, one.value)])
         if one.persisted is None:
             query(connection, f"RESET PERSIST IF EXISTS {quoted(one.name)}")
-        elif one.persisted != one.value:
+        elif not one.dynamic or one.persisted != one.value:
             value = _value(connection, one.name, one.persisted)
             query(connection, f"SET PERSIST_ONLY {quoted(one.name)} = %s", [value])
 
 
-def differing(members: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return which variables have not the same value on every member, for people."""
+def differing(before: Sequence[Kept], after: Sequence[Kept]) -> list[str]:
+    """Return what of one member is not as it was, for people."""
     found = []
-    for name in names:
-        values = {pod: _now(connection, name) for pod, connection in members.items()}
-        if len(set(values.values())) > 1:
-            found.append(f"{name} is {', '.join(f'{value} on {pod}' for pod, value in values.items())}")
+    for was, is_now in zip(before, after, strict=True):
+        if was.value != is_now.value:
+            found.append(f"{was.name} is {is_now.value!r} and was {was.value!r}")
+        elif was.persisted != is_now.persisted:
+            found.append(f"{was.name} is persisted as {is_now.persisted!r} and was as {was.persisted!r}")
     return found
 
 
-def _undone(who: str, why: str, members: Mapping[str, Any], kept: Mapping[str, Sequence[Kept]]) -> NotTaken:
-    """Undo what was set on every member, and return the error to raise."""
-    stuck = []
-    for pod, before in kept.items():
-        try:
-            put_back(members[pod], before)
-        except (mysql.connector.Error, StepError) as error:
-            stuck.append(f"{pod}: {getattr(error, 'msg', '') or error}")
-    after = f"What could NOT be put back: {'; '.join(stuck)}" if stuck else "Every member has its old values again"
-    return NotTaken(f"{who} did not take the settings: {why}. {after}.")
+def now(connection: Any, name: str) -> str:
+    """Return the global value of a variable.
 
-
-def _keep(connection: Any, name: str) -> Kept:
-    persisted = query(connection, PERSISTED_SQL, [name])
-    return Kept(name, _now(connection, name), str(persisted[0][0]) if persisted else None)
-
-
-def _now(connection: Any, name: str) -> str:
+    Raises:
+        StepError: there is none of this name.
+    """
     rows = query(connection, VALUE_SQL, [name])
     if not rows:
         raise StepError(f"there is no variable {name} in this server")

@@ -21,6 +21,7 @@ from steps.check.read_servers import not_after
 from steps.check.servers import Server
 from steps.check.storage import Volume, parse_df, quantity
 from steps.errors import FoundCritical, FoundWarning
+from steps.mysql import cnf
 from steps.mysql.check_cluster import NEVER, Checked, conclude, failure
 from steps.mysql.protection import Protection
 
@@ -41,14 +42,14 @@ def only(findings: list[Finding]) -> Finding:
 
 def test_a_cnf_fragment_is_read_as_the_server_reads_it() -> None:
     text = "# x\nfirst=1\n[client]\nuser=a\n[mysqld]\nmax-connections = 300 # shop\nloose_x=ON\nskip-name-resolve\n"
-    assert drift.settings_of(text) == {"first": "1", "max_connections": "300", "x": "ON", "skip_name_resolve": "ON"}
+    assert cnf.settings_of(text) == {"first": "1", "max_connections": "300", "x": "ON", "skip_name_resolve": "ON"}
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("ON", "1"), ("off", "0"), ("128M", "134217728"), ("10", "10.000000"), ("b,A", "a,B")]
 )
 def test_two_ways_to_write_one_value(one: str, other: str) -> None:
-    assert drift.same(one, other) and not drift.same(one, "2")
+    assert cnf.same(one, other) and not cnf.same(one, "2")
 
 
 def test_members_differ_in_what_matters_only() -> None:

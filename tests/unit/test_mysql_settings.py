@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from mysql_group import mysql_group
 
-from steps.errors import BadParameters, StepError
-from steps.mysql import settings_apply
+from steps.errors import BadParameters
+from steps.mysql.cnf import merged
 from steps.mysql.connection import close, query
-from steps.mysql.settings import Setting, forbidden, merged, parse, warnings
-from steps.mysql.settings_apply import NotTaken, differing, put_back, set_everywhere
+from steps.mysql.settings import Setting, forbidden, parse, warnings
+from steps.mysql.settings_apply import Kept, NotTaken, differing, put_back, remember, set_everywhere
 from steps.mysql.settings_check import Answer, check
 
 NET = f"127.88.{os.getpid() % 250 + 1}"
@@ -72,6 +72,9 @@ def test_what_is_no_setting_is_said(text: str, says: str) -> None:
         ("lower_case_table_names=1", "the data files were made with it"),
         ("binlog_format=STATEMENT", "binlog_format=STATEMENT: group replication takes rows only; allowed: ROW"),
         ("replica_preserve_commit_order=0", "different orders"),
+        ("innodb_data_file_path=ibdata1:9M", "which files are touched"),
+        ("innodb_force_recovery=4", "cannot serve its group"),
+        ("mandatory_roles=admin", "who gets into the server"),
     ],
 )
 def test_what_a_group_would_not_survive_is_refused_with_its_reason(text: str, says: str) -> None:
@@ -86,14 +89,14 @@ def test_what_is_safe_is_not_refused_and_what_is_risky_is_told() -> None:
 
 def test_a_my_cnf_keeps_what_it_says_of_others() -> None:
     cnf = "# theirs\n[mysqld]\nmax-connections = 151\nback_log=9\nmax_connections=152\n\n[client]\nmax_connections=1\n"
-    told = merged(cnf, parse("max_connections=300; sort_buffer_size=1M"))
+    told = merged(cnf, {"max_connections": "300", "sort_buffer_size": "1M"})
     assert told == (
         "# theirs\n[mysqld]\nmax_connections=300\nback_log=9\nsort_buffer_size=1M\n\n[client]\nmax_connections=1\n"
     )
-    assert merged(told, parse("max_connections=300; sort_buffer_size=1M")) == told, "again changes nothing"
-    assert merged("", parse("a=1")) == "[mysqld]\na=1\n"
-    assert merged("[client]\nuser=x\n", parse("a=1;b=2")) == "[client]\nuser=x\n[mysqld]\na=1\nb=2\n"
-    assert merged("[mysqld]\n#a=1\n", parse("a=2")) == "[mysqld]\n#a=1\na=2\n"
+    assert merged(told, {"sort_buffer_size": "1M", "max_connections": "300"}) == told, "again changes nothing"
+    assert merged("", {"a": "1"}) == "[mysqld]\na=1\n"
+    assert merged("[client]\nuser=x\n", {"a": "1", "b": "2"}) == "[client]\nuser=x\n[mysqld]\na=1\nb=2\n"
+    assert merged("[mysqld]\n#a=1\n", {"a": "2"}) == "[mysqld]\n#a=1\na=2\n"
 
 
 @pytest.fixture(scope="module")
@@ -156,47 +159,64 @@ def everything(members: dict[str, Any]) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
+def keep(members: dict[str, Any], text: str) -> dict[str, list[Kept]]:
+    names = {one.name: True for one in parse(text)}
+    return {pod: remember(connection, names) for pod, connection in members.items()}
+
+
+def set_all(members: dict[str, Any], text: str) -> None:
+    set_everywhere(members, {pod: parse(text) for pod in members}, set())
+
+
 def test_every_member_has_the_value_and_keeps_it_over_a_restart(members: dict[str, Any]) -> None:
-    before = everything(members)
-    kept = set_everywhere(members, parse("max_connections=300; sql_mode=STRICT_ALL_TABLES; long_query_time=2.5"))
+    before, text = everything(members), "max_connections=300; sql_mode=STRICT_ALL_TABLES; long_query_time=2.5"
+    kept = keep(members, text)
+    set_all(members, text)
     for connection in members.values():
         assert query(connection, "SELECT @@GLOBAL.max_connections, @@GLOBAL.sql_mode") == [(300, "STRICT_ALL_TABLES")]
         persisted = dict(query(connection, "SELECT * FROM performance_schema.persisted_variables"))
         assert persisted["max_connections"] == "300" and len(persisted) == 3
+    assert len(differing(kept["demo-0"], keep(members, text)["demo-0"])) == 3
     for pod, connection in members.items():
         put_back(connection, kept[pod])
+        put_back(connection, kept[pod])
+        assert differing(kept[pod], keep(members, text)[pod]) == []
     assert everything(members) == before
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "pod", "says"),
     [
-        ("max_connections=300; rpl_semi_sync_source_timeout=1234", "demo-2 did not take the settings: there is no"),
-        ("max_connections=300; sql_mode=NOPE", "demo-0 did not take the settings: Variable 'sql_mode' can't be set"),
-        ("max_connections=300; table_open_cache=9999999999", "demo-0 did not take the settings"),
+        ("max_connections=300; sql_mode=NOPE", "demo-0", "Variable 'sql_mode' can't be set to the value of 'NOPE'"),
+        ("max_connections=300; table_open_cache=9999999999", "demo-0", "table_open_cache"),
+        ("max_connections=300; rpl_semi_sync_source_timeout=1234", "demo-2", "there is no variable"),
     ],
 )
-def test_where_one_refuses_all_are_as_they_were(members: dict[str, Any], text: str, says: str) -> None:
+def test_who_refused_is_said_and_all_can_be_put_back(members: dict[str, Any], text: str, pod: str, says: str) -> None:
     query(members["demo-1"], "SET PERSIST max_connections = 177")
     query(members["demo-0"], "SET PERSIST_ONLY max_connections = 188")
     before = everything(members)
-    assert differing(members, ["max_connections", "back_log"]) == [
-        "max_connections is 151 on demo-0, 177 on demo-1, 151 on demo-2"
-    ]
+    known = ("demo-0", "demo-1") if pod == "demo-2" else tuple(members)
+    kept = {each: keep({each: members[each]}, text)[each] for each in known}
+    kept |= {each: keep({each: members[each]}, "max_connections=1")[each] for each in members if each not in known}
     with pytest.raises(NotTaken) as raised:
-        set_everywhere(members, parse(text))
-    assert str(raised.value).startswith(says) and "Every member has its old values again" in str(raised.value)
+        set_all(members, text)
+    assert raised.value.pod == pod and says in raised.value.why and pod in str(raised.value)
+    assert everything(members) != before
+    for each, connection in members.items():
+        put_back(connection, kept[each])
     assert everything(members) == before
     for connection in members.values():
         query(connection, "RESET PERSIST IF EXISTS max_connections")
         query(connection, "SET GLOBAL max_connections = 151")
 
 
-def test_what_could_not_be_put_back_is_said(members: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(connection: Any, kept: Any) -> None:
-        raise StepError("no disk")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(settings_apply, "put_back", fails)
-        with pytest.raises(NotTaken, match="NOT be put back: demo-0: no disk"):
-            set_everywhere(members, parse("sql_mode=NOPE"))
+def test_what_hides_a_static_setting_at_the_next_start_is_taken_away_and_put_back(members: dict[str, Any]) -> None:
+    one = {"demo-1": members["demo-1"]}
+    query(members["demo-1"], "SET PERSIST_ONLY back_log = 99")
+    before, kept = everything(one), remember(members["demo-1"], {"back_log": False})
+    set_everywhere(one, {"demo-1": parse("back_log=200")}, {"back_log"})
+    assert query(members["demo-1"], "SELECT * FROM performance_schema.persisted_variables") == []
+    put_back(members["demo-1"], kept)
+    assert everything(one) == before
+    query(members["demo-1"], "RESET PERSIST")

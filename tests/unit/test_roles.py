@@ -17,8 +17,9 @@ from steps.drill.reap import reap
 from steps.kube.client import CLUSTER_WIDE, RESOURCES, Kube
 
 STEPS = Path(__file__).parents[2] / "steps"
-RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES, DRAINS, GAME_DAYS = (
-    f"tiphys-{name}" for name in ("runbooks", "backups", "verifications", "reap", "schedules", "drains", "game-days")
+RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES, DRAINS, GAME_DAYS, CONFIG = (
+    f"tiphys-{name}"
+    for name in ("runbooks", "backups", "verifications", "reap", "schedules", "drains", "game-days", "config")
 )
 WHO = {
     "backup/backup.py": [BACKUPS],
@@ -34,7 +35,7 @@ WHO = {
     "backup/verify_scratch.py": [VERIFICATIONS, REAP],
     "check/look.py": [RUNBOOKS],
     "check/read_kube.py": [RUNBOOKS],
-    "drill/book.py": [RUNBOOKS, REAP],
+    "drill/book.py": [RUNBOOKS, REAP, CONFIG],
     "drill/drain.py": [DRAINS],
     "drill/drain_preflight.py": [DRAINS],
     "drill/drain_spread.py": [DRAINS],
@@ -42,7 +43,7 @@ WHO = {
     "drill/faults.py": [RUNBOOKS],
     "drill/freeze.py": [RUNBOOKS, REAP],
     "drill/guards.py": [RUNBOOKS, GAME_DAYS],
-    "drill/intent.py": [RUNBOOKS, REAP],
+    "drill/intent.py": [RUNBOOKS, REAP, CONFIG],
     "drill/multi_primary.py": [RUNBOOKS, REAP],
     "drill/observing.py": [RUNBOOKS],
     "drill/partition.py": [RUNBOOKS, REAP],
@@ -53,7 +54,7 @@ WHO = {
     "drill/sampler.py": [RUNBOOKS],
     "drill/server_signal.py": [RUNBOOKS],
     "drill/target.py": [RUNBOOKS],
-    "drill/undo.py": [RUNBOOKS, REAP],
+    "drill/undo.py": [RUNBOOKS, REAP, CONFIG],
     "drill/verification.py": [RUNBOOKS],
     "game_day/children.py": [GAME_DAYS],
     "game_day/ending.py": [GAME_DAYS, REAP],
@@ -62,19 +63,23 @@ WHO = {
     "game_day/steady.py": [GAME_DAYS],
     "game_day/stop.py": [GAME_DAYS],
     "mysql/check_cluster.py": [RUNBOOKS],
-    "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS],
+    "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS, CONFIG],
     "mysql/deploy_cluster.py": [RUNBOOKS],
-    "mysql/inspection.py": [RUNBOOKS, GAME_DAYS],
+    "mysql/inspection.py": [RUNBOOKS, GAME_DAYS, CONFIG],
     "mysql/load_sample_data.py": [RUNBOOKS],
-    "mysql/restart.py": [RUNBOOKS],
+    "mysql/restart.py": [RUNBOOKS, CONFIG, REAP],
     "mysql/router_writes.py": [RUNBOOKS],
     "mysql/rolling_restart.py": [RUNBOOKS],
     "mysql/scale_cluster.py": [RUNBOOKS],
+    "mysql/set_config.py": [CONFIG],
     "mysql/set_topology.py": [RUNBOOKS],
+    "mysql/settings_files.py": [RUNBOOKS, CONFIG, REAP],
+    "mysql/settings_roll.py": [CONFIG, REAP],
+    "mysql/settings_undo.py": [CONFIG, REAP],
     "mysql/switch_primary.py": [RUNBOOKS],
-    "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS],
+    "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS, CONFIG],
     "mysql/topology_undo.py": [RUNBOOKS, REAP],
-    "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS, GAME_DAYS],
+    "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS, GAME_DAYS, CONFIG, REAP],
 }
 """Who runs what a module asks of Kubernetes."""
 
@@ -98,6 +103,7 @@ FIXED = {
     "routers": [("GET", "pods", "")],
     "secret": [("GET", "secrets", "x")],
     "service_address": [("GET", "services", "x")],
+    "log": [("GET", "pods", "x/log")],
     "evict": [("POST", "pods", "x/eviction")],
     "execute": [("GET", "pods", "x/exec")],
 }

@@ -1,0 +1,99 @@
+"""What set-config finds before it changes anything: every member's word, and what is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steps.check.drift import judge_members_settings
+from steps.check.finding import OK
+from steps.check.read_servers import server_of
+from steps.check.servers import Server
+from steps.kube.client import Kube
+from steps.kube.errors import NotFound
+from steps.mysql import settings_files
+from steps.mysql.cnf import settings_of
+from steps.mysql.connection import SERVER_PORT, Credentials, session
+from steps.mysql.settings import Setting, of_names, warnings
+from steps.mysql.settings_check import check
+from steps.mysql.settings_plan import Plan, State, to_mend, to_set
+from steps.mysql.topology import server_addresses
+from steps.mysql.waiting import Sight
+
+TIMEOUT = 15.0
+"""Seconds for each connection to a member, and for its answers."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found.
+
+    Attributes:
+        plan: what is to be done.
+        against: why the settings cannot be had: nothing was changed.
+        notes: what people should know.
+    """
+
+    plan: Plan
+    against: list[str]
+    notes: list[str]
+
+
+def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[Setting] | None) -> Seen:
+    """Ask every member and read what is written down; None asks to mend what differs from spec.mycnf.
+
+    Raises:
+        BadParameters: the cluster has no ConfigMap.
+        Temporary: a member does not answer.
+    """
+    cluster = str(sight.cluster["metadata"]["name"])
+    try:
+        files = settings_files.read(kube, cluster)
+    except NotFound as error:
+        raise settings_files.missing(error, cluster) from error
+    against, notes, dropped = list[str](), list[str](), tuple[str, ...]()
+    if asked is None:
+        wanted = of_names(settings_of(files.mycnf or ""))
+        after, dropped = to_mend(files)
+    else:
+        wanted = list(asked)
+        after = to_set(files, wanted)
+        notes += warnings(wanted)
+    servers, answers = list[Server](), {}
+    for pod, address in server_addresses(sight.servers).items():
+        with session(address, SERVER_PORT, credentials, what=pod, timeout=TIMEOUT, read_timeout=TIMEOUT) as connection:
+            servers.append(server_of(connection, pod))
+            answers[pod] = {answer.name: answer for answer in check(connection, wanted)}
+    taken, dynamic = [], {}
+    for one in wanted:
+        said = {pod: answer[one.name] for pod, answer in answers.items()}
+        no = {pod: answer.refused for pod, answer in said.items() if answer.refused}
+        if no and asked is None:
+            notes.append(f"left alone, as no member can be told: {'; '.join(sorted(set(no.values())))}")
+            continue
+        if no:
+            whose = "" if len(no) == len(said) else f" (says {', '.join(no)})"
+            against += [f"{why}{whose}" for why in sorted(set(no.values()))]
+        taken.append(one)
+        dynamic[one.name] = all(answer.dynamic for answer in said.values())
+    if asked is None:
+        notes += [
+            f"{name} is taken out of the ConfigMap, for spec.mycnf lacks it; a member that runs with it does until "
+            "its pod is new"
+            for name in dropped
+        ]
+    states = tuple(State(server.pod, server.settings, server.persisted) for server in servers)
+    notes += [
+        f"nobody asked for a value of what the members have otherwise: {one.seen}"
+        for one in judge_members_settings(_without(servers, wanted))
+        if one.severity != OK
+    ]
+    return Seen(Plan(tuple(taken), dynamic, states, files, after, dropped), against, notes)
+
+
+def _without(servers: Sequence[Server], wanted: Sequence[Setting]) -> list[Server]:
+    names = {one.name for one in wanted}
+    return [
+        Server(one.pod, one.at, settings={name: value for name, value in one.settings.items() if name not in names})
+        for one in servers
+    ]
