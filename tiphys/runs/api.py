@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tiphys.local.settings import NAMESPACE, Settings
-from tiphys.runs.errors import NotFound, ToolError, Unreachable
+from tiphys.runs.errors import Busy, Conflict, Forbidden, NotFound, ToolError, Unreachable
 from tiphys.runs.loopback import is_loopback
 
 Object = dict[str, Any]
@@ -84,6 +84,11 @@ class Cluster:
             settings.proxy = None
         self._api: Any = ApiClient(settings)
         self._host = str(settings.host)
+
+    @property
+    def host(self) -> str:
+        """Return the API server's URL."""
+        return self._host
 
     def workflow(self, name: str) -> Object:
         """Return a Workflow."""
@@ -202,18 +207,21 @@ class Cluster:
 
 
 def _failed(status: int, body: bytes, action: str) -> ToolError:
+    told: dict[str, Any] = {}
     try:
-        said = str(json.loads(body).get("message") or "")
-    except (ValueError, AttributeError):
+        told = dict(json.loads(body))
+        said = str(told.get("message") or "")
+    except (ValueError, TypeError):
         said = body.decode(errors="replace")[:200]
     if status == 404:
         return NotFound(said or f"not found: {action}")
     if status == 409:
-        return ToolError(f"{said or action}; choose another name, or look at what is there")
+        causes = (told.get("details") or {}).get("causes") or []
+        return Conflict(f"{said or action}; choose another name, or look at what is there", causes)
     if status == 401:
         return ToolError(f"the API server does not take the kubeconfig's credentials (401): {said}; renew them")
     if status == 403:
-        return ToolError(f"not allowed (403): {said}; ask for the right, or use another kubeconfig")
+        return Forbidden(f"not allowed (403): {said}; ask for the right, or use another kubeconfig")
     if status >= 500 or status == 429:
-        return Unreachable(f"the API server answered {status} to {action}: {said}; try again")
+        return Busy(f"the API server answered {status} to {action}: {said}; try again")
     return ToolError(f"refused ({status}): {said}")

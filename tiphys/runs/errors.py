@@ -15,3 +15,23 @@ class NotFound(ToolError):
 
 class Unreachable(ToolError):
     """The API server gave no answer, or one that may pass."""
+
+
+class Busy(Unreachable):
+    """The API server answered that it cannot answer just now."""
+
+
+class Forbidden(ToolError):
+    """The person may not do this."""
+
+
+class Conflict(ToolError):
+    """The object is not as the request wants it to be.
+
+    Attributes:
+        causes: what the API server says of each field, where it says anything: ``field`` and ``message``.
+    """
+
+    def __init__(self, message: str, causes: list[dict[str, str]] | None = None):
+        super().__init__(message)
+        self.causes = causes or []

@@ -1,0 +1,156 @@
+"""What an install applies: the manifests that come with this version of Tiphys, with overlays laid over them."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tiphys
+from tiphys.install import kustomize
+from tiphys.install.order import sort_key
+from tiphys.runs.errors import ToolError
+
+Object = dict[str, Any]
+
+SIZES = ("single-node", "production")
+"""Overlays of which an installation has one."""
+DEFAULT = ("single-node",)
+EXAMPLE_HOST = "tiphys.example.com"
+EXAMPLE_RANGE = "192.0.2.0/24"
+"""In the overlays' Ingress, where an installation needs a value of its own (addresses that RFC 5737 keeps free)."""
+_RANGES = (
+    "nginx.ingress.kubernetes.io/whitelist-source-range",
+    "alb.ingress.kubernetes.io/inbound-cidrs",
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person chose: which overlays, and the values that they cannot know.
+
+    Attributes:
+        overlays: names, in the order in which they are laid on.
+        host: of the Ingress; "" without one.
+        allow: address ranges that may reach the Ingress.
+        s3_port: of the S3 server, which the steps must reach; 0 where it is not known.
+    """
+
+    overlays: tuple[str, ...] = DEFAULT
+    host: str = ""
+    allow: tuple[str, ...] = ()
+    s3_port: int = 0
+
+    def remembered(self) -> dict[str, str]:
+        """Return it as the data of the installation's ConfigMap."""
+        return {"overlays": ",".join(self.overlays), "host": self.host, "allow": ",".join(self.allow)}
+
+    @classmethod
+    def recall(cls, data: dict[str, str]) -> Choice:
+        """Return the choice of the install before this one."""
+
+        def words(key: str) -> tuple[str, ...]:
+            return tuple(word for word in data.get(key, "").split(",") if word)
+
+        return cls(words("overlays") if "overlays" in data else DEFAULT, data.get("host", ""), words("allow"))
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The objects of an installation, in the order in which they are applied.
+
+    Attributes:
+        version: of the package.
+        namespace: where they are.
+        objects: the Namespace first.
+        digest: of the objects: two installations with the same one are the same.
+    """
+
+    version: str
+    namespace: str
+    objects: list[Object] = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of all objects."""
+        return hashlib.sha256(json.dumps(self.objects, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def folder() -> Path:
+    """Return the folder of the manifests: of the project, or those that the package brought along.
+
+    Raises:
+        ToolError: there are none.
+    """
+    package = Path(tiphys.__file__).parent
+    for found in (package.parent / "manifests", package / "manifests"):
+        if (found / "base" / kustomize.KUSTOMIZATION).is_file():
+            return found
+    raise ToolError(f"this installation of Tiphys has no manifests in {package}: install it again from a release")
+
+
+def overlays() -> list[str]:
+    """Return the names of the overlays."""
+    return sorted(path.parent.name for path in (folder() / "overlays").glob(f"*/{kustomize.KUSTOMIZATION}"))
+
+
+def load(choice: Choice, namespace: str) -> Pack:
+    """Return the pack of this version.
+
+    Raises:
+        ToolError: an overlay does not exist, two exclude each other, or an Ingress lacks a value.
+    """
+    _check(choice.overlays)
+    try:
+        objects = kustomize.build(folder() / "base")
+        for name in sorted(choice.overlays, key=lambda name: name not in SIZES):
+            objects = kustomize.build(folder() / "overlays" / name / "component", objects)
+        objects = kustomize.in_namespace(objects, namespace)
+    except kustomize.KustomizeError as error:
+        raise ToolError(str(error)) from error
+    for one in objects:
+        if one["kind"] == "Ingress":
+            _address(one, choice)
+        if one["kind"] == "NetworkPolicy" and choice.s3_port:
+            _open_port(one, choice.s3_port)
+    return Pack(version("tiphys"), namespace, sorted(objects, key=sort_key))
+
+
+def _check(names: Sequence[str]) -> None:
+    known = overlays()
+    if unknown := [name for name in names if name not in known]:
+        raise ToolError(f"there is no overlay {', '.join(unknown)}; there are: {', '.join(known)}")
+    if all(size in names for size in SIZES):
+        raise ToolError(f"{' and '.join(SIZES)} exclude each other: choose one")
+
+
+def _address(ingress: Object, choice: Choice) -> None:
+    """Put the host and the allowed ranges into an Ingress.
+
+    Raises:
+        ToolError: one of them was not given; the one in the file is an example.
+    """
+    annotations = ingress["metadata"].get("annotations", {})
+    if not choice.host or not choice.allow:
+        raise ToolError(
+            "an ingress overlay needs the name under which the webhook is called and who may call it: "
+            "--host tiphys.your-company.com --allow 203.0.113.0/24 (--allow 0.0.0.0/0 for everybody)"
+        )
+    for name in _RANGES:
+        if name in annotations:
+            annotations[name] = ",".join(choice.allow)
+    spec = json.loads(json.dumps(ingress["spec"]).replace(EXAMPLE_HOST, choice.host))
+    ingress["spec"] = spec
+
+
+def _open_port(policy: Object, port: int) -> None:
+    """Let pods that may reach S3 reach it on its own port as well."""
+    for rule in policy["spec"].get("egress", []):
+        ports = rule.get("ports", [])
+        if {"port": 9000, "protocol": "TCP"} in ports and not any(one["port"] == port for one in ports):
+            rule["ports"] = [*copy.deepcopy(ports), {"port": port, "protocol": "TCP"}]
