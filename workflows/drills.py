@@ -90,6 +90,10 @@ def drill_template(
     return template
 
 
+APPROVAL_LASTS = "2h"
+"""How long a form waits; then nobody has answered, which is a NO. Its run holds the cluster's lock meanwhile."""
+
+
 def approval_of(question: str) -> Steps:
     """Add the templates that ask a person to the WorkflowTemplate that is open; return the one to call.
 
@@ -100,7 +104,8 @@ def approval_of(question: str) -> Steps:
     form = Suspend(
         name="approval-form",
         inputs=[Parameter(name="approve", default="NO", enum=["YES", "NO"], description=question)],
-        outputs=[Parameter(name="approve", value_from=ValueFrom(supplied=SuppliedValueFrom()))],
+        outputs=[Parameter(name="approve", value_from=ValueFrom(supplied=SuppliedValueFrom(), default="NO"))],
+        duration=APPROVAL_LASTS,
     )
     with Steps(name="approval") as ask:
         Step(name="form", template=form.name)

@@ -13,4 +13,7 @@ from steps.errors import Refused
 def drill_approval(approve: str) -> None:
     """Go on with YES, refuse with anything else."""
     if approve != "YES":
-        raise Refused(f"The drill was not approved (approve is {approve!r}, expected 'YES'); nothing was changed.")
+        raise Refused(
+            f"The drill was not approved (approve is {approve!r}, expected 'YES'; an answer that nobody gives in time "
+            "is a NO); nothing was changed."
+        )
