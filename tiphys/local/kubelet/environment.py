@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tiphys.local.kubelet.launch import LaunchError
@@ -38,6 +38,26 @@ def references(container: Object) -> set[Reference]:
     return found
 
 
+def names_services(container: Object) -> bool:
+    """Tell whether a container's environment asks for the address of a Service, as ``$(DEMO_SERVICE_HOST)``."""
+    return any("_SERVICE_HOST)" in str(item.get("value")) for item in container.get("env") or [])
+
+
+def service_variables(services: Iterable[Object]) -> dict[str, str]:
+    """Return what Kubernetes tells containers of their namespace's Services: ``DEMO_SERVICE_HOST`` and the port.
+
+    Here they are only put in where a container's own ``env`` names them. There is no DNS on the local platform, so this
+    is how a manifest that also runs on a cluster names a Service.
+    """
+    found: dict[str, str] = {}
+    for service in services:
+        address, ports = service["spec"].get("clusterIP"), service["spec"].get("ports") or []
+        if address and address != "None" and ports:
+            name = service["metadata"]["name"].upper().replace("-", "_")
+            found |= {f"{name}_SERVICE_HOST": str(address), f"{name}_SERVICE_PORT": str(ports[0]["port"])}
+    return found
+
+
 def contents(obj: Object) -> dict[str, bytes]:
     """Return the keys and values of a ConfigMap or Secret, decoded."""
     data = obj.get("data") or {}
@@ -47,13 +67,16 @@ def contents(obj: Object) -> dict[str, bytes]:
     return {key: value.encode() for key, value in data.items()} | binary
 
 
-def resolve(container: Object, pod: Object, found: Mapping[Reference, Object]) -> dict[str, str]:
+def resolve(
+    container: Object, pod: Object, found: Mapping[Reference, Object], services: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the variables that a container's spec asks for.
 
     Args:
         container: the container's spec.
         pod: the pod, with ``status.podIP`` set.
         found: the objects that `references` named, as far as they exist.
+        services: from `service_variables`; values may name them.
 
     Raises:
         LaunchError: a ConfigMap, Secret or key is missing, or a source is not honoured here.
@@ -70,7 +93,7 @@ def resolve(container: Object, pod: Object, found: Mapping[Reference, Object]) -
             if value is not None:
                 env[item["name"]] = value
         else:
-            env[item["name"]] = expand(item.get("value") or "", env)
+            env[item["name"]] = expand(item.get("value") or "", {**(services or {}), **env})
     return env
 
 

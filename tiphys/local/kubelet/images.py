@@ -15,9 +15,10 @@ from tiphys.local.settings import Settings, step_program
 
 STEP = "ghcr.io/tiphys/step:"
 MYSQL = "container-registry.oracle.com/mysql/community-"
+WEBAPP = "ghcr.io/tiphys/webapp:"
 HOST = "localhost/host:1"
 
-KNOWN = (STEP + "*", MYSQL + "server:*", MYSQL + "router:*", MYSQL + "operator:*", HOST)
+KNOWN = (STEP + "*", MYSQL + "server:*", MYSQL + "router:*", MYSQL + "operator:*", WEBAPP + "*", HOST)
 
 
 class UnknownImage(LaunchError):
@@ -80,6 +81,8 @@ def launch(
     }
     if image.startswith(STEP):
         return _step(plain, pod, home)
+    if image.startswith(WEBAPP):
+        return Launch([sys.executable, "-m", "tiphys.local.webapp", *plain["command"], *plain["args"]])
     if image == HOST:
         if not plain["command"] + plain["args"]:
             raise LaunchError(f"container {container['name']!r}: {HOST} has no command of its own; give one")

@@ -14,7 +14,13 @@ from tiphys.local.client import ApiError, Kube, NotFound, Unreachable
 from tiphys.local.kubelet import images
 from tiphys.local.kubelet.addresses import Addresses, node_number
 from tiphys.local.kubelet.container import Container, Deadline, PodView
-from tiphys.local.kubelet.environment import Reference, references, resolve
+from tiphys.local.kubelet.environment import (
+    Reference,
+    names_services,
+    references,
+    resolve,
+    service_variables,
+)
 from tiphys.local.kubelet.inputs import fetch_inputs
 from tiphys.local.kubelet.launch import Launch
 from tiphys.local.kubelet.lifecycle import phase
@@ -183,7 +189,8 @@ class PodWorker:
         mounts = prepare(pod, spec, self._settings, found)
         async with self._inputs:
             await fetch_inputs(pod, self._settings, self._folder)
-        env = resolve(spec, pod, found)
+        services = service_variables(await self._kube.list("services", self.key[0])) if names_services(spec) else {}
+        env = resolve(spec, pod, found, services)
         home, root = self._settings.home, self._folder / "root"
         made = images.launch(spec, pod, mounts, home, env)
         base = images.base_environment(pod, container_id, home, root, CONTAINER_VARIABLE)
