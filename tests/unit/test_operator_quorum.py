@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mysql_group import ROOT, mysql_group
+from mysql_group import REPLICATION, ROOT, Server, mysql_group
 from operator_help import going, inside, member, outside, peers
 
-from steps.mysql.connection import query
-from tiphys.local.operator import quorum
+from steps.mysql.connection import close, query
+from tiphys.local.operator import group, quorum
 from tiphys.local.operator.accounts import Account
-from tiphys.local.operator.diagnose import diagnose
+from tiphys.local.operator.decide import Join
+from tiphys.local.operator.diagnose import Diagnosis, diagnose
 from tiphys.local.operator.group import GroupError
 from tiphys.local.operator.member import Member
+from tiphys.local.operator.rejoin import FIRST_PAUSE, LONGEST_PAUSE, STUCK_SECONDS, Rejoins, names_old_incarnation
+from tiphys.local.operator.sql import SqlError
 
 ALONE = {n: peers(0, **{f"m{k}": "ONLINE" if k == n else "UNREACHABLE" for k in range(3)}) for n in range(3)}
 
@@ -86,3 +92,161 @@ def test_a_blocked_group_of_real_servers_takes_writes_again(tmp_path: Path, monk
         assert dict(rows(servers[0], states)) == {"ONLINE": 1}
         rows(servers[0], "CREATE DATABASE after_it")
         assert rows(servers[0], "SELECT @@group_replication_force_members") == [("",)]
+
+
+# Who comes back into what is left, and what if nobody can
+
+HALF = [member(0, inside(0, peers(0, m0="ONLINE"))), member(1, outside(1)), member(2, outside(2))]
+
+
+def seen(members: list[Member]) -> Diagnosis:
+    return diagnose(members, created=True, deleting=False)
+
+
+class Story(Rejoins):
+    """Attempts to join, at times that the test tells."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        super().__init__(lambda: self.time)
+
+    def may(self, of: Member, members: list[Member], busy: bool = False, rejoin: bool = True) -> bool:
+        return self.may_begin(Join(of, rejoin), seen(members), 3, busy)
+
+    def fails(self, of: Member, took: float = 60.0, refused: bool = True) -> None:
+        self.time += took
+        self.note_failure(of.uid, took, refused)
+
+
+def test_members_come_back_one_at_a_time_while_they_are_needed_for_a_majority() -> None:
+    story = Story()
+    assert story.may(HALF[1], HALF) and not story.may(HALF[2], HALF, busy=True)
+    assert story.may(HALF[2], HALF, busy=True, rejoin=False), "a new cluster has nothing to lose"
+    two = peers(0, m0="ONLINE", m1="ONLINE")
+    most = [member(0, inside(0, two)), member(1, inside(1, two)), member(2, outside(2))]
+    assert story.may(HALF[2], most, busy=True)
+
+
+def test_a_member_that_could_not_join_tries_again_less_and_less_often() -> None:
+    story = Story()
+    pauses = []
+    for _ in range(8):
+        story.fails(HALF[1], took=1.0, refused=False)
+        began = story.time
+        while not story.may(HALF[1], HALF):
+            story.time += 0.5
+        pauses.append(story.time - began)
+        assert story.may(HALF[2], HALF), "others need not wait"
+    assert pauses[0] == FIRST_PAUSE and pauses[-1] == LONGEST_PAUSE and pauses == sorted(pauses)
+    assert not story.is_stuck(HALF, seen(HALF), 3), "nobody named an old incarnation"
+
+
+def test_a_group_that_refuses_its_members_for_long_is_started_again_where_that_loses_nothing() -> None:
+    story = Story()
+    story.fails(HALF[1], took=STUCK_SECONDS / 2)
+    assert not story.is_stuck(HALF, seen(HALF), 3), "it may yet expel the old one"
+    story.fails(HALF[1], took=STUCK_SECONDS / 2)
+    assert story.is_stuck(HALF, seen(HALF), 3)
+
+    def stuck(*members: Member) -> bool:
+        return story.is_stuck(members, seen(list(members)), 3)
+
+    assert not stuck(HALF[0], HALF[1]), "a server is missing, which might have more"
+    assert not stuck(HALF[0], HALF[1], member(2, None)), "one does not answer"
+    assert not stuck(HALF[0], HALF[1], member(2, outside(2, last=11))), "one has what the group has not"
+    two = peers(0, m0="ONLINE", m1="ONLINE")
+    joined = [member(0, inside(0, two)), member(1, inside(1, two)), HALF[2]]
+    assert not stuck(*joined), "a majority expels whom it wants"
+    listed = peers(0, m0="ONLINE", m1="UNREACHABLE")
+    assert not stuck(member(0, inside(0, listed)), *HALF[1:]), "no quorum: that is forced"
+    story.fails(HALF[1], refused=False)
+    assert not stuck(*HALF), "something else is the matter now"
+
+
+def join_and_die(left: Server, joiner: Server) -> None:
+    """Have a server join a group of one, and kill it when that counts it in its communication and in no view.
+
+    That lasts for milliseconds; here the joiner runs for a few of them at a time.
+    """
+    rows(left, "CREATE DATABASE lasting")
+    rows(left, "CREATE TABLE lasting.t (id INT AUTO_INCREMENT PRIMARY KEY)")
+    wrote, over = [time.monotonic()], threading.Event()
+
+    def write() -> None:
+        connection = left.connect(read_timeout=300)
+        try:
+            while not over.is_set():
+                query(connection, "INSERT INTO lasting.t VALUES ()")
+                wrote[0] = time.monotonic()
+                time.sleep(0.01)
+        except SqlError:
+            pass  # the group is ended under it
+        finally:
+            close(connection)
+
+    def join() -> None:
+        connection = joiner.connect(read_timeout=300)
+        with pytest.raises(SqlError):
+            query(connection, "START GROUP_REPLICATION")
+        close(connection)
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (write, join)]
+    for thread in threads:
+        thread.start()
+    assert joiner.process is not None
+    limit = time.monotonic() + 60
+    while time.monotonic() < wrote[0] + 2:
+        assert time.monotonic() < limit, "it never counted the joiner, or did so for good"
+        os.kill(joiner.process.pid, signal.SIGSTOP)
+        time.sleep(0.1 if time.monotonic() < wrote[0] + 0.5 else 0.5)
+        os.kill(joiner.process.pid, signal.SIGCONT)
+        time.sleep(0.006)
+    joiner.kill()
+    over.set()
+    for thread in threads[1:]:
+        thread.join(60)
+
+
+def test_a_group_that_takes_its_members_for_their_old_incarnations_is_ended_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [f"127.{os.getpid() % 60 + 140}.4.{n + 1}" for n in range(2)]
+    admin, recovery = Account(ROOT.user, ROOT.password), Account(REPLICATION.user, REPLICATION.password)
+    members = "SELECT member_host, member_state FROM performance_schema.replication_group_members"
+    with mysql_group(tmp_path, addresses) as (left, joiner):
+        ports = {server.address: server.group_port for server in (left, joiner)}
+        monkeypatch.setattr(group, "seeds", lambda each: ",".join(f"127.0.0.1:{ports[one]}" for one in each))
+        group.leave(joiner.address, admin)
+        join_and_die(left, joiner)
+        joiner.start()
+        joiner.wait()
+        assert rows(left, members) == [(left.address, "ONLINE")], "so it says"
+        with pytest.raises(SqlError, match="4118|majority"):
+            rows(left, f"SET GLOBAL group_replication_force_members='127.0.0.1:{left.group_port}'")
+        assert not names_old_incarnation(left.address, admin, 30)
+
+        def try_it() -> None:
+            with pytest.raises(SqlError):
+                group.join(joiner.address, admin, recovery, [left.address], False)
+
+        trying = threading.Thread(target=try_it, daemon=True)
+        trying.start()
+        for _ in range(600):
+            if names_old_incarnation(left.address, admin, 30):
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(f"it was never refused: {joiner.errors()}")
+        joiner.kill()  # its attempt would last a minute
+        trying.join(60)
+        joiner.start()
+        acknowledged = rows(left, "SELECT COUNT(*) FROM lasting.t")
+        began = time.monotonic()
+        Rejoins().end_group([left.address], admin)
+        print(f"the end of the group took {time.monotonic() - began:.1f} s")
+        assert [state for _, state in rows(left, members)] == ["OFFLINE"]
+        ((name,),) = rows(left, "SELECT @@group_replication_group_name")
+        group.bootstrap(left.address, admin, recovery, name)
+        joiner.wait()
+        Rejoins().join(replace(member(1), address=joiner.address), admin, recovery, [left.address], False)
+        assert rows(left, "SELECT COUNT(*) FROM lasting.t") == acknowledged

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -20,11 +19,12 @@ from tiphys.local.operator.accounts import Account, account, group_statements
 from tiphys.local.operator.backup_spec import parse_init
 from tiphys.local.operator.decide import Errant, Join, Leave, Release, Remember, decide
 from tiphys.local.operator.diagnose import Diagnosis, diagnose
-from tiphys.local.operator.member import Member, from_pod
+from tiphys.local.operator.member import Member, from_pod, going_since
 from tiphys.local.operator.metadata import Contents
 from tiphys.local.operator.objects import decoded
 from tiphys.local.operator.probe import Prober
 from tiphys.local.operator.publish import publish_member, publish_status, set_finalizer
+from tiphys.local.operator.rejoin import STUCK_TEXT, Rejoins
 from tiphys.local.operator.spec import ClusterSpec, InvalidSpec, parse
 from tiphys.local.operator.sql import SqlError
 from tiphys.local.operator.wanted import lost_routers, wanted_metadata
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 FAST_SECONDS = 0.3
 """Pause between looks while something is on its way."""
+END_GROUP = "end-group"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Cluster:
         self._outage_since: float | None = None
         self._ensured: tuple[Any, ...] | None = None
         self._said: dict[str, float] = {}
+        self._rejoins = Rejoins()
 
     async def run(self) -> None:
         """Look and act for ever; errors of the API are waited out."""
@@ -122,6 +124,9 @@ class Cluster:
         if deleting and not pods:
             await set_finalizer(kube, "innodbclusters", obj, names.FINALIZER_CLUSTER, False)
             return FAST_SECONDS
+        busy = any(member.uid in self._tasks for member in members)
+        if not deleting and not busy and self._rejoins.is_stuck(members, diagnosis, spec.instances):
+            self._begin(END_GROUP, partial(self._end_group, obj, diagnosis))
         self._act(obj, spec, pods, members, diagnosis, deleting)
         if not deleting:
             await self._start_group(obj, spec, pods, members, diagnosis, created)
@@ -158,7 +163,7 @@ class Cluster:
         return account(await self._secret("privsecrets"), "recoveryUsername", "recoveryPassword")
 
     async def _members(self, pods: list[dict[str, Any]], spec: ClusterSpec) -> list[Member]:
-        bare = [from_pod(pod, None, _since(pod["metadata"].get("deletionTimestamp"), pod)) for pod in pods]
+        bare = [from_pod(pod, None, going_since(pod)) for pod in pods]
         # Before its sidecar is done a server does not know the operator's account yet.
         askable = {m.uid: m.address for m in bare if m.address and m.running and m.configured}
         if not askable:
@@ -245,7 +250,10 @@ class Cluster:
             pod = by_uid[action.member.uid]
             match action:
                 case Join():
-                    self._begin(action.member.uid, partial(self._join, obj, pod, action, members, diagnosis))
+                    busy = any(member.uid in self._tasks for member in members)
+                    ended = END_GROUP in self._tasks
+                    if not ended and self._rejoins.may_begin(action, diagnosis, spec.instances, busy):
+                        self._begin(action.member.uid, partial(self._join, obj, pod, action, diagnosis))
                 case Leave():
                     self._begin(action.member.uid, partial(self._leave, obj, action.member))
                 case Release():
@@ -264,9 +272,7 @@ class Cluster:
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.parts.threads, lambda: work(*args))
 
-    async def _join(
-        self, obj: Mapping[str, Any], pod: dict[str, Any], action: Join, members: list[Member], diagnosis: Diagnosis
-    ) -> None:
+    async def _join(self, obj: Mapping[str, Any], pod: dict[str, Any], action: Join, diagnosis: Diagnosis) -> None:
         assert diagnosis.group is not None and action.member.view is not None
         admin, recovery = await self._admin(), await self._recovery()
         peers = [peer.address for peer in diagnosis.group.peers if peer.state == "ONLINE"]
@@ -278,7 +284,7 @@ class Cluster:
         how = " by a copy of its data" if clone else ""
         await self._say(obj, "Rejoin" if action.rejoin else "Join", f"{verb} {action.member.name} to cluster{how}")
         await set_finalizer(self.parts.kube, "pods", pod, names.FINALIZER_MEMBER, True)
-        await self._in_thread(group.join, action.member.address, admin, recovery, peers, clone)
+        await self._in_thread(self._rejoins.join, action.member, admin, recovery, peers, clone)
 
     async def _remember(self, address: str, places: str) -> None:
         await self._in_thread(group.remember, address, await self._admin(), places)
@@ -336,6 +342,12 @@ class Cluster:
         await self._say(obj, "RestoreQuorum", f"Restoring quorum of cluster from {survivor.name}")
         await self._in_thread(quorum.force_quorum, survivor.address, await self._admin())
 
+    async def _end_group(self, obj: Mapping[str, Any], diagnosis: Diagnosis) -> None:
+        assert diagnosis.group is not None
+        await self._say(obj, "RebootStuckGroup", STUCK_TEXT, "Warning")
+        addresses = [peer.address for peer in diagnosis.group.peers]
+        await self._in_thread(self._rejoins.end_group, addresses, await self._admin())
+
     async def _note_intent(self, spec: ClusterSpec, intent: reboot.Intent | None, version: str | None = None) -> None:
         value = json.dumps({"pod": intent.pod, "server": intent.server}) if intent else None
         meta: dict[str, Any] = {"annotations": {names.ANNOTATION_BOOTSTRAP: value}}
@@ -378,15 +390,3 @@ class Cluster:
     async def _update_metadata(self, spec: ClusterSpec, address: str, seen: Contents, wanted: Contents) -> None:
         admin = await self._admin()
         await self._in_thread(group.update_metadata, address, admin, spec.group_name, seen, wanted)
-
-
-def _since(timestamp: str | None, pod: Mapping[str, Any]) -> float | None:
-    """Return the seconds since a pod's deletion was asked for.
-
-    A pod's deletionTimestamp lies its grace period ahead of that moment.
-    """
-    if not timestamp:
-        return None
-    due = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
-    grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
-    return max(0.0, time.time() - (due - grace))

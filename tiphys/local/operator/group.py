@@ -15,6 +15,9 @@ from tiphys.local.operator.sql import Session, SqlError
 START_SECONDS = 120
 """START GROUP_REPLICATION waits for the group; MySQL itself gives up after a minute."""
 
+LONGEST_LEAVE = 240
+"""Seconds for a server that leaves a group which agrees on nothing any more: MySQL itself waits for a minute, twice."""
+
 CLONE_BYTES = 256 * 1024 * 1024
 """An empty member of a group with more data than this copies a peer's files instead of applying its log."""
 
@@ -105,13 +108,18 @@ def remember(address: str, admin: Account, places: str) -> None:
         session.rows("SET GLOBAL group_replication_group_seeds=%s", (places,))
 
 
-def leave(address: str, admin: Account) -> None:
+def leave(address: str, admin: Account, seconds: int = 30) -> None:
     """Have a server leave its group, so that the others need not find out.
+
+    Args:
+        address: the server's.
+        admin: the operator's account.
+        seconds: how long it may take; one whose group does not agree on anything any more needs over a minute.
 
     Raises:
         SqlError: it does not answer.
     """
-    with Session(admin.user, admin.password, address=address, read_seconds=30) as session:
+    with Session(admin.user, admin.password, address=address, read_seconds=seconds) as session:
         session.run("STOP GROUP_REPLICATION")
 
 

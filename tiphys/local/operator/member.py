@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from tiphys.local.operator import names
@@ -113,6 +115,19 @@ def condition(pod: Mapping[str, Any], kind: str) -> bool:
     """Whether a condition of a pod is true."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(item["type"] == kind and item["status"] == "True" for item in conditions)
+
+
+def going_since(pod: Mapping[str, Any]) -> float | None:
+    """Return the seconds since a pod's deletion was asked for; None where it was not.
+
+    A pod's deletionTimestamp lies its grace period ahead of that moment.
+    """
+    meta = pod["metadata"]
+    if not (timestamp := meta.get("deletionTimestamp")):
+        return None
+    due = datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    grace = float(meta.get("deletionGracePeriodSeconds") or 0)
+    return max(0.0, time.time() - (due - grace))
 
 
 def from_pod(pod: Mapping[str, Any], view: View | None, deleting: float | None) -> Member:
