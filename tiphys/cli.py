@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": (RUNS, "Show what a run's steps logged."),
     "report": (RUNS, "Fetch a run's report."),
     "backups": (BACKUPS, "List backups, or show one: age, proof, and which rule keeps it."),
+    "doctor": ("tiphys.commands.doctor", "Say what a cluster lacks for the pack, and how to get it."),
     "install": ("tiphys.commands.install", "Install the pack into a cluster, or bring it up to this version."),
     "uninstall": ("tiphys.commands.uninstall", "Remove from a cluster what an install made, and nothing else."),
     "render": ("tiphys.commands.render", "Write the manifests from the templates."),

@@ -67,7 +67,9 @@ def s3_of(bucket: str, endpoint: str, region: str, ca: IO[str] | None, keys: str
             raise click.UsageError("--s3-endpoint, --s3-region and --s3-ca need --s3-bucket")
         return None
     found = given.keys(keys, os.environ, sys.stdin.read() if keys == "stdin" else "")
-    return given.S3(bucket, endpoint, region, ca=ca.read() if ca else "", **found).check()
+    s3 = given.S3(bucket, endpoint, region, ca=ca.read() if ca else "", **found)
+    s3.settings()
+    return s3
 
 
 @click.command()
@@ -121,7 +123,7 @@ def install(
     objects = pack.load(choice, kube.namespace).objects
     own = given.s3_objects(s3) if s3 else []
     if not skip_checks:
-        _check(kube, objects, s3)
+        _check(kube, objects, s3, then_wait and not (dry_run or diff))
     given.refuse_others(kube, own)
     with counting("Comparing with the cluster", len(objects) + len(own)) as report:
         planned = plan.make(kube, [*objects[:1], *own, *objects[1:]], force=force_conflicts, report=report)
@@ -161,10 +163,9 @@ def refuse_local(kube: Kube) -> None:
 
 def _choice(kube: Kube, overlays: tuple[str, ...], host: str, allow: tuple[str, ...], s3: S3 | None) -> Choice:
     """Return what was chosen now, and for the rest what was chosen at the last install."""
-    from tiphys.install import applyset, pack
+    from tiphys.install import pack
 
-    live = kube.find(applyset.parent(kube.namespace, (), {}))
-    before = pack.Choice.recall((live or {}).get("data") or {})
+    before = pack.recalled(kube)
     chosen = overlays
     if chosen and not set(chosen) & set(pack.SIZES):
         chosen = (*chosen, *(one for one in before.overlays if one in pack.SIZES))
@@ -185,8 +186,30 @@ def _s3_port(kube: Kube, s3: S3 | None) -> int:
     return given.S3(data.get("bucket", ""), data.get("endpoint", "")).port
 
 
-def _check(kube: Kube, objects: list[dict[str, Any]], s3: S3 | None) -> None:
-    """Look at the cluster and refuse one in which an install cannot work."""
+def _check(kube: Kube, objects: list[dict[str, Any]], s3: S3 | None, then_wait: bool) -> None:
+    """Look at the cluster, say what is not as it should be, and refuse one in which an install cannot work.
+
+    Raises:
+        ToolError: there is something without which it cannot even be tried, or nobody to wait for.
+    """
+    from tiphys.install.doctor import examine
+    from tiphys.install.findings import ERROR, OK
+
+    found = list(examine(kube, objects, s3))
+    for one in found:
+        if one.level != OK:
+            click.echo("\n".join(one.lines()), err=True)
+    bad = [one for one in found if one.blocks]
+    if then_wait:
+        bad += [
+            one for one in found if one.level == ERROR and one.check in ("workflows-controller", "events-controller")
+        ]
+    if bad:
+        raise ToolError(
+            f"nothing was changed: {', '.join(one.check for one in bad)}. Mend it, look again with `tiphys doctor`, "
+            "and install then"
+            + ("" if any(one.blocks for one in bad) else "; with --no-wait it is installed and starts working later")
+        )
 
 
 def _told(change: Any) -> str:
@@ -225,7 +248,24 @@ def counting(title: str, total: int) -> Any:
 
 
 def _wait(kube: Kube, objects: list[dict[str, Any]], seconds: float) -> None:
-    """Wait until Argo Events has brought up what was applied, and say how far it is."""
+    """Wait until Argo Events has brought up what was applied, and say how far it is.
+
+    Raises:
+        ToolError: it has not in that time.
+    """
+    from tiphys.install import ready
+
+    began = time.monotonic()
+    waiting: dict[str, str] = {}
+    for waiting in ready.watch(kube, objects, seconds):
+        for name, why in waiting.items():
+            click.echo(f"waiting   {name}: {why}")
+    if waiting:
+        raise ToolError(
+            f"not ready after {seconds:.0f} s: {', '.join(waiting)}. All is applied; `kubectl -n {kube.namespace} get "
+            "pods` and `tiphys doctor` tell what it waits for"
+        )
+    click.echo(f"Ready after {time.monotonic() - began:.0f} s: {ready.told(objects)}.")
 
 
 def _what_next(kube: Kube, choice: Choice, is_new: bool) -> None:

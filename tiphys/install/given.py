@@ -20,6 +20,7 @@ from tiphys.install.kube import Kube, shown
 from tiphys.install.plan import GIVEN
 from tiphys.rendering import as_yaml
 from tiphys.runs.errors import ToolError
+from tiphys.runs.s3 import TIMEOUT_SECONDS
 
 Object = dict[str, Any]
 
@@ -52,8 +53,8 @@ class S3:
     token: str = field(default="", repr=False)
     ca: str = field(default="", repr=False)
 
-    def check(self) -> S3:
-        """Return it as it is.
+    def settings(self) -> Settings:
+        """Return the settings that a step would have of it.
 
         Raises:
             ToolError: one of the values cannot be right.
@@ -64,13 +65,14 @@ class S3:
             "S3_REGION": self.region,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_SESSION_TOKEN": self.token,
             "S3_CA_BUNDLE": self.ca,
+            "S3_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
         }
         try:
-            Settings.read(environment)
+            return Settings.read(environment)
         except BadParameters as error:
             raise ToolError(str(error)) from error
-        return self
 
     def data(self) -> dict[str, str]:
         """Return the keys of the Secret; those that are empty are left out."""

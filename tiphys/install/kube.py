@@ -70,7 +70,7 @@ class Kube:
         self._resources: dict[str, list[Resource]] = {}
         self._lock = threading.Lock()
 
-    def _call(self, method: str, path: str, body: Object | None = None, **more: Any) -> Object:
+    def call(self, method: str, path: str, body: Object | None = None, **more: Any) -> Object:
         """Send a request; one for which the API server is too busy, as after new CRDs, is sent again."""
         for pause in PAUSES:
             try:
@@ -85,7 +85,7 @@ class Kube:
             if api_version not in self._resources:
                 root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
                 try:
-                    listed = self._call("GET", root).get("resources") or []
+                    listed = self.call("GET", root).get("resources") or []
                 except NotFound:
                     listed = []
                 self._resources[api_version] = [
@@ -108,7 +108,7 @@ class Kube:
 
     def preferred(self) -> dict[str, str]:
         """Return the version that the cluster prefers of each group: ``{"": "v1", "apps": "apps/v1", ...}``."""
-        groups = self._call("GET", "/apis").get("groups") or []
+        groups = self.call("GET", "/apis").get("groups") or []
         return {"": "v1"} | {one["name"]: one["preferredVersion"]["groupVersion"] for one in groups}
 
     def path_of(self, one: Object) -> str:
@@ -119,7 +119,7 @@ class Kube:
     def find(self, one: Object) -> Object | None:
         """Return an object as it is now, or None."""
         try:
-            return self._call("GET", self.path_of(one))
+            return self.call("GET", self.path_of(one))
         except NotFound:
             return None
 
@@ -132,14 +132,14 @@ class Kube:
         query = {"fieldManager": MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
-        return self._call("PATCH", self.path_of(one), one, query=query, content_type=APPLY)
+        return self.call("PATCH", self.path_of(one), one, query=query, content_type=APPLY)
 
     def create(self, one: Object) -> bool:
         """Create an object; tell whether it is new."""
         found = self.resource(one["apiVersion"], one["kind"])
         path = found.path(one["metadata"].get("namespace") or self.namespace)
         try:
-            self._call("POST", path, one, query={"fieldManager": MANAGER})
+            self.call("POST", path, one, query={"fieldManager": MANAGER})
         except Conflict:
             return False
         return True
@@ -150,12 +150,12 @@ class Kube:
         wanted = {"uid": meta["uid"]} if "uid" in meta else {}
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         with contextlib.suppress(NotFound):
-            self._call("DELETE", self.path_of(live), {**options, "preconditions": wanted})
+            self.call("DELETE", self.path_of(live), {**options, "preconditions": wanted})
 
     def all(self, found: Resource, labels: str = "", namespace: str | None = None) -> list[Object]:
         """Return the objects of a kind in the installation's namespace, or of the cluster, with their kind."""
         path = found.path(namespace or self.namespace)
-        answer = self._call("GET", path, query={"labelSelector": labels} if labels else None)
+        answer = self.call("GET", path, query={"labelSelector": labels} if labels else None)
         version = found.root.removeprefix("/apis/").removeprefix("/api/")
         return [{"apiVersion": version, "kind": found.kind, **one} for one in answer.get("items") or []]
 
@@ -170,7 +170,7 @@ class Kube:
             "spec": {"resourceAttributes": {key: value for key, value in wanted.items() if value}},
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        return bool(self._call("POST", path, review)["status"].get("allowed"))
+        return bool(self.call("POST", path, review)["status"].get("allowed"))
 
 
 def shown(one: Object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import tiphys
-from tiphys.install import kustomize
+from tiphys.install import applyset, kustomize
+from tiphys.install.kube import Kube
 from tiphys.install.order import sort_key
 from tiphys.runs.errors import ToolError
 
@@ -68,17 +68,11 @@ class Pack:
         version: of the package.
         namespace: where they are.
         objects: the Namespace first.
-        digest: of the objects: two installations with the same one are the same.
     """
 
     version: str
     namespace: str
     objects: list[Object] = field(repr=False)
-
-    @property
-    def digest(self) -> str:
-        """Return a digest of all objects."""
-        return hashlib.sha256(json.dumps(self.objects, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def folder() -> Path:
@@ -119,6 +113,12 @@ def load(choice: Choice, namespace: str) -> Pack:
         if one["kind"] == "NetworkPolicy" and choice.s3_port:
             _open_port(one, choice.s3_port)
     return Pack(version("tiphys"), namespace, sorted(objects, key=sort_key))
+
+
+def recalled(kube: Kube) -> Choice:
+    """Return what was chosen at the last install, or what is chosen where there was none."""
+    live = kube.find(applyset.parent(kube.namespace, (), {}))
+    return Choice.recall((live or {}).get("data") or {})
 
 
 def _check(names: Sequence[str]) -> None:

@@ -30,7 +30,17 @@ def bucket_of(cluster: Cluster, endpoint: str | None = None) -> Iterator[Bucket]
     Raises:
         ToolError: the Secret is missing or wrong, or S3 does not answer or refuses.
     """
-    settings = settings_of(cluster, endpoint)
+    with opened(settings_of(cluster, endpoint)) as bucket:
+        yield bucket
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Bucket]:
+    """Yield a bucket that answers; errors of S3 become the tool's own.
+
+    Raises:
+        ToolError: S3 does not answer or refuses; its cause is the step's error.
+    """
     try:
         client = settings.client(32)
         bucket = Bucket(client, settings.bucket, write=settings.write, checksum=settings.checksum)
