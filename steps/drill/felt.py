@@ -65,7 +65,7 @@ class Felt:
 
     def sentence(self) -> str:
         """Tell it in one sentence."""
-        open_ = " and still had none when the measuring ended" if self.downtime.open else ""
+        open_ = ", and still had none when the measuring ended" if self.downtime.open else ""
         kinds = "; ".join(f"{kind}: {number}" for kind, number in self.kinds.items())
         told = f" ({kinds})" if kinds else ""
         return (

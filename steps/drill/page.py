@@ -13,11 +13,16 @@ from steps.drill.ledger import ANSWER_SECONDS, CONNECT_SECONDS
 from steps.drill.outages import OUTAGE_SECONDS
 from steps.drill.result import Result
 from steps.drill.sampler import MEMBER_SECONDS, POD_SECONDS
+from steps.drill.slowness import milliseconds
 from steps.drill.timeline import NEVER_LOST
+from steps.drill.users import ANSWER_SECONDS as APP_SECONDS
+from steps.drill.users import INTERVAL_SECONDS
 from steps.report import page
 from steps.report.outcome import MARKS, seconds
 from steps.report.page import Tile
 
+SPANS = {"before": "before the fault", "during": "from the fault to the end of it", "after": "afterwards"}
+"""The spans of the application's requests, and what the page calls them."""
 WIDE, NARROW = 960.0, 380.0
 """Widths of the drawings: one for desks and paper, one for phones, so that text is legible on both."""
 
@@ -67,6 +72,8 @@ def context(result: Result) -> dict[str, Any]:
         "states": [(key, name) for key, name in STATES.items() if key in states],
         "parameters": {key.replace("_", "-"): value for key, value in m.parameters.items()},
         "limits": limits(result),
+        "span_names": SPANS,
+        "milliseconds": milliseconds,
         "missing": Counter(pod for lost in v.lost for pod in lost.missing_on) if v else Counter(),
         "seconds": seconds,
     }
@@ -163,6 +170,12 @@ def limits(result: Result) -> list[str]:
         "short it is.",
         "The fault hit the cluster once, under the ledger's own load. More load, or another fault, may take longer.",
     ]
+    if result.app is not None:
+        found.append(
+            f"The application at {result.app.url} was asked every {INTERVAL_SECONDS * 1000:.0f} ms, each time on a new "
+            "connection and whether or not it had answered before. A good answer is a whole one within "
+            f"{APP_SECONDS:g} s with a status of 200 to 399; redirects are not followed. Percentiles are of good ones."
+        )
     if m.stalls:
         longest = max(stall.end - stall.start for stall in m.stalls)
         found.append(

@@ -49,6 +49,9 @@ PROOF_SECONDS = 0.2
 WRITES_SECONDS = 0.25
 """How often the clients' attempts are searched for the latest acknowledged write."""
 
+APPLICATION_SECONDS = 30.0
+"""How much longer than for the group is waited for good answers of the application; then its outage stays open."""
+
 
 @dataclass
 class _Live:
@@ -255,11 +258,19 @@ class Drill:
             back = proof is not None and over and self._whole() and self._writes_flow(proof)
             back = back and fault.recovered(target, self._evidence())
             recovered = (recovered if recovered is not None else now) if back else None
-            if recovered is not None and now - recovered >= self._parameters.settle_seconds:
+            if recovered is not None and now - recovered >= self._parameters.settle_seconds + self._patience(now):
                 return self._end("recovered", "the group is whole and writes succeed")
             if recovered is None and now >= timeout_at:
                 seen = self._live.observed[-1].topology.summary() if self._live.observed else "nothing was seen"
                 return self._end("timeout", f"not recovered within {self._parameters.timeout_seconds:.0f} s: {seen}")
+
+    def _patience(self, now: float) -> float:
+        """Return how much longer than the clients the application gets: its sessions may take a while to come back."""
+        if self._users is None:
+            return 0.0
+        since = steady_since([as_attempts(self._users.requests)], now)
+        back = since is not None and now - since >= self._parameters.settle_seconds
+        return 0.0 if back or self._users.died else APPLICATION_SECONDS
 
     def _end(self, end: str, reason: str) -> None:
         if end == "aborted" and self._measurement.proof is None:

@@ -28,6 +28,7 @@ from mysql.connector.pooling import MySQLConnectionPool
 
 SESSIONS = 4
 """Sessions in the pool, and requests that use the database at one time; others wait for their turn."""
+TURN_SECONDS = 1
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 3
 TABLE = (
@@ -53,6 +54,7 @@ class Visits:
         }
         self._pool: MySQLConnectionPool | None = None
         self._lock = threading.Lock()
+        self._free = asyncio.Semaphore(SESSIONS)
         self._threads = ThreadPoolExecutor(SESSIONS, thread_name_prefix="database")
 
     async def visit(self) -> tuple[int, str]:
@@ -60,8 +62,15 @@ class Visits:
 
         Raises:
             mysql.connector.Error: one of the two did not work.
+            TimeoutError: no session was free in time. Without this limit those who have given up would be served
+                first once the database is back, and those who still wait too late.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._visit)
+        async with asyncio.timeout(TURN_SECONDS):
+            await self._free.acquire()
+        visit = asyncio.get_running_loop().run_in_executor(self._threads, self._visit)
+        # Not when the request ends: the session is in use until the database has answered.
+        visit.add_done_callback(lambda _: self._free.release())
+        return await asyncio.shield(visit)
 
     def close(self) -> None:
         """Take no more visits."""
@@ -101,8 +110,8 @@ def application(visits: Visits) -> web.Application:
     async def front(request: web.Request) -> web.Response:
         try:
             number, server = await visits.visit()
-        except (mysql.connector.Error, OSError) as error:
-            print(f"visit failed: {error}", file=sys.stderr, flush=True)
+        except (mysql.connector.Error, OSError) as error:  # a TimeoutError is an OSError
+            print(f"visit failed: {error or 'no session was free'}", file=sys.stderr, flush=True)
             return _page(503, "The database does not answer", "Come back in a moment.")
         return _page(200, f"Visit {number}", f"Written and read back on server {server}.")
 
