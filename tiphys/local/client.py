@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 
+from tiphys.local.access import Access, access
 from tiphys.local.informer import Informer, WorkQueue, reconcile_loop
 from tiphys.local.kube_errors import (
     AlreadyExists,
@@ -32,7 +33,6 @@ from tiphys.local.kube_errors import (
     from_status,
 )
 from tiphys.local.registry import by_plural
-from tiphys.local.settings import Settings
 
 __all__ = [
     "AlreadyExists",
@@ -62,27 +62,33 @@ class Kube:
     is a reading call that breaks. A writing call that breaks raises `Unreachable`: it may have been done or not.
     """
 
-    def __init__(self, url: str, token: str | Path):
+    def __init__(self, url: str, token: str | Path, authority: Path | None = None):
         """Prepare a client.
 
         Args:
             url: base URL of the API server.
-            token: bearer token, or the file that holds it (read at the first call: the API server makes it).
+            token: bearer token, or the file that holds it (read at each call: the API server makes it, or renews it).
+            authority: certificates that the server's own is checked by; None for plain HTTP.
         """
         self.url = url.rstrip("/")
-        self._token = token
+        self._access = Access(self.url, token, authority)
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
-    def from_home(cls, home: Path) -> Kube:
-        """Return a client of the platform in `home`."""
-        settings = Settings.load(home)
-        return cls(settings.api_url, settings.token_file)
+    def from_home(cls, home: Path | None) -> Kube:
+        """Return a client of the platform in `home`; None: of the cluster that this process is a pod of.
+
+        Raises:
+            NoAccess: there is no home, and this is no pod.
+        """
+        found = access(home)
+        return cls(found.url, found.token, found.authority)
 
     async def __aenter__(self) -> Kube:
         # Watches live for ever and slow answers are bounded per call, so the session has no limit of its own.
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._access.tls() or True)
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5), connector=aiohttp.TCPConnector(limit=0)
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5), connector=connector
         )
         return self
 
@@ -329,14 +335,12 @@ class Kube:
         return self._session
 
     def _headers(self) -> dict[str, str]:
-        if isinstance(self._token, Path):
-            try:
-                self._token = self._token.read_text().strip()
-            except FileNotFoundError as error:
-                raise Unreachable(
-                    503, "Unreachable", f"no token at {self._token}: the API server has not started yet"
-                ) from error
-        return {"Authorization": f"Bearer {self._token}"}
+        try:
+            return self._access.headers()
+        except FileNotFoundError as error:
+            raise Unreachable(
+                503, "Unreachable", f"no token at {self._access.token}: the API server has not started yet"
+            ) from error
 
     async def _call(
         self,

@@ -7,9 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 Report = Callable[[str, float | None], None]
 """Called with what is being done and how much of it is done (0 to 1, None while that is unknown)."""
 
@@ -31,6 +28,10 @@ def shown(title: str, steps: float = 0.25) -> Iterator[Report]:
     if not sys.stderr.isatty():
         yield _lines(title, steps)
         return
+    # Only here: an image that fetches MySQL while it is built has no terminal, and no such library.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.fields[title]}"),

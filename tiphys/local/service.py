@@ -76,10 +76,15 @@ def run_part(part: str, run: Callable[[Path], Coroutine[Any, Any, int | None]], 
     parser.add_argument("--home", type=Path, default=default_home(), help="the platform's folder")
     home: Path = parser.parse_args(argv or None).home.absolute()
     os.environ[PLATFORM_VARIABLE] = str(home)
+    return run_until_told(part, run(home))
+
+
+def run_until_told(part: str, work: Coroutine[Any, Any, int | None]) -> int:
+    """Run the work of the part of that name until it ends or is told to; return the exit code."""
     # The platform's folder may be one that was there before, and readable to others: its files are not.
     os.umask(0o077)
     log_json_lines(part)
-    return asyncio.run(_until_told(run(home)))
+    return asyncio.run(_until_told(work))
 
 
 async def _until_told(work: Coroutine[Any, Any, int | None]) -> int:

@@ -15,7 +15,7 @@ from tiphys.local.client import Informer, Kube
 from tiphys.local.operator import names
 from tiphys.local.operator.backups import Backups
 from tiphys.local.operator.cluster import Cluster, Parts
-from tiphys.local.service import run_part
+from tiphys.local.service import run_part, run_until_told
 from tiphys.local.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,16 @@ class Operator:
             found[0].wake.set()
 
 
+async def serve(kube: Kube, pre_stop_seconds: int) -> None:
+    """Care for the clusters of an API server until cancelled."""
+    await kube.wait_ready()
+    pods = Informer(kube, "pods", labels=names.LABEL_CLUSTER)
+    clusters = Informer(kube, "innodbclusters")
+    with ThreadPoolExecutor(64, "sql") as threads:
+        parts = Parts(kube, clusters, pods, threads, pre_stop_seconds)
+        await Operator(parts, Informer(kube, "mysqlbackups")).run()
+
+
 async def run(home: Path) -> int:
     """Run the operator of the platform in `home` until cancelled; never two at once."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,15 +89,20 @@ async def run(home: Path) -> int:
         return 1
     try:
         async with Kube.from_home(home) as kube:
-            await kube.wait_ready()
-            pods = Informer(kube, "pods", labels=names.LABEL_CLUSTER)
-            clusters = Informer(kube, "innodbclusters")
-            with ThreadPoolExecutor(64, "sql") as threads:
-                parts = Parts(kube, clusters, pods, threads, Settings.load(home).pre_stop_seconds)
-                await Operator(parts, Informer(kube, "mysqlbackups")).run()
+            await serve(kube, Settings.load(home).pre_stop_seconds)
     finally:
         os.close(lock)
     return 0
+
+
+def run_in_cluster() -> int:
+    """Run the operator as a pod of a real cluster, until told to end; its Deployment sees that there is one."""
+
+    async def work() -> None:
+        async with Kube.from_home(None) as kube:
+            await serve(kube, Settings.pre_stop_seconds)
+
+    return run_until_told("operator", work())
 
 
 if __name__ == "__main__":

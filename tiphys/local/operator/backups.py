@@ -9,6 +9,7 @@ from typing import Any
 from tiphys.local.client import AlreadyExists, Informer, Kube, NotFound, WorkQueue, reconcile_loop
 from tiphys.local.operator import names
 from tiphys.local.operator.backup_spec import BackupSpec, output_name, parse_backup
+from tiphys.local.operator.dressing import dressed
 from tiphys.local.operator.publish import now
 from tiphys.local.operator.spec import TESTED, InvalidSpec, recorded_version
 
@@ -119,6 +120,13 @@ def backup_pod(obj: Mapping[str, Any], spec: BackupSpec, cluster: Mapping[str, A
         "command": ["backup", meta["name"]],
         "volumeMounts": [{"name": "s3-config-volume", "mountPath": AWS_FOLDER, "readOnly": True}],
     }
+    pod = {
+        "serviceAccountName": f"{spec.cluster}-sidecar-sa",
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 60,
+        "containers": [container],
+        "volumes": [{"name": "s3-config-volume", "secret": {"secretName": spec.place.secret}}],
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -129,11 +137,5 @@ def backup_pod(obj: Mapping[str, Any], spec: BackupSpec, cluster: Mapping[str, A
             "annotations": profile.get("podAnnotations") or {},
             "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
         },
-        "spec": {
-            "serviceAccountName": f"{spec.cluster}-sidecar-sa",
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 60,
-            "containers": [container],
-            "volumes": [{"name": "s3-config-volume", "secret": {"secretName": spec.place.secret}}],
-        },
+        "spec": dressed(pod),
     }

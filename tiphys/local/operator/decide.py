@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tiphys.local.operator.diagnose import Diagnosis
 from tiphys.local.operator.member import IN_GROUP, Member
-from tiphys.local.operator.names import group_port
+from tiphys.local.operator.names import group_address
 
 STOP_SECONDS = 10.0
 """How long a pod that is going is asked to leave its group before it is let go all the same."""
@@ -106,7 +106,7 @@ def _going(member: Member, deleting: bool) -> Action | None:
 
 def seeds(addresses: Iterable[str]) -> str:
     """Return group_replication_group_seeds for members with these pod addresses."""
-    return ",".join(sorted(f"127.0.0.1:{group_port(address)}" for address in addresses))
+    return ",".join(sorted(group_address(address) for address in addresses))
 
 
 def _coming(member: Member, diagnosis: Diagnosis) -> Action | None:

@@ -29,6 +29,7 @@ async def ensure_objects(kube: Kube, spec: ClusterSpec, pre_stop_seconds: int) -
         await _create(kube, "secrets", made)
     await _create(kube, "configmaps", objects.initconf(spec))
     await _create(kube, "serviceaccounts", objects.service_account(spec))
+    await _create(kube, "rolebindings", objects.role_binding(spec))
     for made in objects.services(spec):
         await _create(kube, "services", made)
     await _create(kube, "poddisruptionbudgets", objects.disruption_budget(spec))

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tiphys.local.access import access
 from tiphys.local.operator.names import COMPONENT
 from tiphys.local.operator.objects import decoded
-from tiphys.local.settings import Settings
 
 
 def options(program: str, argv: Sequence[str] | None, *words: str) -> argparse.Namespace:
-    """Read the command line of a helper: --home, --namespace, --pod, and positional `words`."""
+    """Read the command line of a helper: --home (not on a real cluster), --namespace, --pod, and positional `words`."""
     parser = argparse.ArgumentParser(prog=f"python -m tiphys.local.operator.{program}")
-    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--home", type=Path)
     parser.add_argument("--namespace", required=True)
     parser.add_argument("--pod", required=True)
     for word in words:
@@ -37,10 +37,9 @@ def say(event: str, **fields: Any) -> None:
 class Api:
     """Reads and patches a few objects, with the standard library only: a helper must start in a moment."""
 
-    def __init__(self, home: Path, namespace: str):
-        settings = Settings.load(home)
-        self._url = settings.api_url
-        self._token = settings.token_file
+    def __init__(self, home: Path | None, namespace: str):
+        self._access = access(home)
+        self._tls = self._access.tls()
         self.namespace = namespace
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> dict[str, Any]:
@@ -53,13 +52,13 @@ class Api:
         deadline = time.monotonic() + 60
         while True:
             request = urllib.request.Request(
-                self._url + path,
+                self._access.url + path,
                 method=method,
                 data=None if body is None else json.dumps(body).encode(),
-                headers={"Authorization": f"Bearer {self._token.read_text().strip()}", "Content-Type": content_type},
+                headers={**self._access.headers(), "Content-Type": content_type},
             )
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=10, context=self._tls) as answer:
                     found: dict[str, Any] = json.load(answer)
                     return found
             except urllib.error.HTTPError:

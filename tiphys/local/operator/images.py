@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from tiphys.local.kubelet.launch import Launch, LaunchError
@@ -23,8 +24,10 @@ CACHE = "TIPHYS_CACHE"
 CLIENTS = ("mysql", "mysqladmin", "mysqldump", "mysqlbinlog")
 
 
-def launch(container: dict[str, Any], pod: dict[str, Any], mounts: dict[str, Path], home: Path) -> Launch:
+def launch(container: dict[str, Any], pod: dict[str, Any], mounts: dict[str, Path], home: Path | None) -> Launch:
     """Return the process for a container of one of the MySQL images.
+
+    Without a home it is one of a real cluster: its helpers find the API by their pod's account.
 
     Raises:
         LaunchError: nothing of the tag's series is installed, or the container lacks what its image needs.
@@ -60,16 +63,17 @@ def _socket(run: Path) -> Path:
     return short_link(run) / "mysql.sock"
 
 
-def _helper(module: str, pod: Mapping[str, Any], home: Path, *args: str) -> Launch:
+def _helper(module: str, pod: Mapping[str, Any], home: Path | None, *args: str) -> Launch:
     meta = pod["metadata"]
-    words = ["--home", str(home), "--namespace", meta["namespace"], "--pod", meta["name"], *args]
+    place = ["--home", str(home)] if home else []
+    words = [*place, "--namespace", meta["namespace"], "--pod", meta["name"], *args]
     # A container's HOME is its own, so the helper is told where the user's cache is.
     env = {CACHE: str(cache_folder()), FOLDER: str(folder())}
     return Launch([sys.executable, "-m", f"tiphys.local.operator.{module}", *words], env)
 
 
 def _server(
-    mysql: MySQL, container: Mapping[str, Any], pod: Mapping[str, Any], mounts: Mapping[str, Path], home: Path
+    mysql: MySQL, container: Mapping[str, Any], pod: Mapping[str, Any], mounts: Mapping[str, Path], home: Path | None
 ) -> Launch:
     meta = pod["metadata"]
     ordinal = int(meta["name"].rpartition("-")[2])
@@ -87,21 +91,22 @@ def _server(
     # start if the number in the socket's lock file had passed on to some other process.
     for leftover in ("mysql.sock", "mysql.sock.lock", "mysqld.pid"):
         (run / leftover).unlink(missing_ok=True)
-    own = home / "pods" / meta["uid"]
+    own = home / "pods" / meta["uid"] if home else Path(gettempdir())
     config = own / "my.cnf"
     config.write_text(compose(identity, mounts.get("/etc/my.cnf.d")))
     config.chmod(0o600)  # mysqld ignores a file that others may write
     extra = [word for word in (container.get("args") or [])[1:] if not word.startswith("--user")]
     argv = mysql.command("mysqld", f"--defaults-file={config}", *mysql.server_options, *extra)
-    return Launch(argv, _environment(mysql, own / "bin", identity.socket))
+    env = {**mysql.environment, "MYSQL_UNIX_PORT": str(identity.socket)}
+    if home:  # what is run beside mysqld (probes, hooks, exec) has the variables of mysqld itself
+        write_clients(mysql, own / "bin")
+        env["PATH"] = f"{own / 'bin'}:{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    return Launch(argv, env)
 
 
-def _environment(mysql: MySQL, tools: Path, socket: Path) -> dict[str, str]:
-    """Return the variables for mysqld and for what is run beside it (probes, hooks, exec).
-
-    The clients are put on PATH as small scripts, since those of Debian's packages need their own loader.
-    """
-    tools.mkdir(exist_ok=True, mode=0o700)
+def write_clients(mysql: MySQL, tools: Path) -> None:
+    """Put the clients into the folder `tools` as small scripts, since those of Debian's packages need their loader."""
+    tools.mkdir(exist_ok=True, mode=0o755)
     for client in CLIENTS:
         try:
             words = mysql.command(client)
@@ -110,6 +115,4 @@ def _environment(mysql: MySQL, tools: Path, socket: Path) -> dict[str, str]:
         settings = [f"{key}={value}" for key, value in mysql.environment.items()]
         script = tools / client
         script.write_text(f'#!/bin/sh\nexec {shlex.join(["env", *settings, *words])} "$@"\n')
-        script.chmod(0o700)
-    path = f"{tools}:{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    return {**mysql.environment, "PATH": path, "MYSQL_UNIX_PORT": str(socket)}
+        script.chmod(0o755)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiphys.local.operator.names import SERVER_PORT, group_port
+from tiphys.local.operator.names import SERVER_PORT, group_address, group_port
 
 # Sizes for a laptop: 548 MB resident become 280 MB (measured, MySQL 9.7.4, idle). What monitoring and drills
 # read (replication_*, threads, data locks, statement digests) stays; performance_schema keeps short histories
@@ -18,7 +19,6 @@ innodb_redo_log_capacity=128M
 key_buffer_size=1M
 table_open_cache=400
 table_definition_cache=400
-max_connections=300
 temptable_max_ram=64M
 performance_schema_digests_size=1000
 performance_schema_max_digest_length=512
@@ -50,7 +50,6 @@ loose_group_replication_start_on_boot=OFF
 loose_group_replication_single_primary_mode=ON
 loose_group_replication_exit_state_action=ABORT_SERVER
 loose_group_replication_communication_stack=MYSQL
-loose_group_replication_ip_allowlist=127.0.0.0/8
 loose_group_replication_recovery_use_ssl=ON
 loose_group_replication_recovery_get_public_key=ON
 """
@@ -84,16 +83,13 @@ def compose(identity: Identity, include: Path | None) -> str:
         identity: the server's own values; they come last, so nothing overrides them.
         include: folder whose ``*.cnf`` files are the cluster's own settings.
     """
-    port = group_port(identity.address)
     own = {
         "server_id": identity.server_id,
         "bind_address": identity.address,
         "port": SERVER_PORT,
         "report_host": identity.address,
         "report_port": SERVER_PORT,
-        "admin_address": "127.0.0.1",
-        "admin_port": port,
-        "loose_group_replication_local_address": f"127.0.0.1:{port}",
+        **_group(identity.address),
         "datadir": identity.data,
         "socket": identity.socket,
         "pid_file": identity.pid_file,
@@ -105,3 +101,13 @@ def compose(identity: Identity, include: Path | None) -> str:
         lines.append(f"!includedir {include}\n")
     lines += ["[mysqld]", *(f"{key}={value}" for key, value in own.items())]
     return "\n".join(lines) + "\n"
+
+
+def _group(address: str) -> dict[str, object]:
+    """Return where a member speaks to its group: locally at its administrative port, for which see `group_port`."""
+    local_address = {"loose_group_replication_local_address": group_address(address)}
+    if ipaddress.IPv4Address(address).is_loopback:
+        own = {"admin_address": "127.0.0.1", "admin_port": group_port(address)}
+        return {**own, **local_address, "loose_group_replication_ip_allowlist": "127.0.0.0/8"}
+    # Pods may have any address; who may speak to the group is decided by the account that a member logs in with.
+    return {**local_address, "loose_group_replication_ip_allowlist": "0.0.0.0/0"}

@@ -35,6 +35,9 @@ SERVER_IMAGE = "container-registry.oracle.com/mysql/community-server"
 ROUTER_IMAGE = "container-registry.oracle.com/mysql/community-router"
 OPERATOR_IMAGE = "container-registry.oracle.com/mysql/community-operator"
 
+SIDECAR_ROLE = "mysql-local-sidecar"
+"""ClusterRole of the server pods' account; on a real cluster manifests/mysql-local brings it."""
+
 BASE_SERVER_ID = "TIPHYS_BASE_SERVER_ID"
 """Variable of the server's container: server_id of ordinal 0."""
 
@@ -45,6 +48,20 @@ ROUTER_SPLIT_PORT = 6450
 
 ROUTER_CONFIG = "tmp/mysqlrouter/mysqlrouter.conf"
 """Router's configuration, from the pod's file root; /tmp/mysqlrouter/mysqlrouter.conf as in Oracle's image."""
+
+
+def group_address(address: str) -> str:
+    """Return host and port where the member with this pod address speaks to its group.
+
+    In a real cluster that is the server's own port, as MySQL's communication stack has it.
+
+    Raises:
+        ValueError: `address` is no IPv4 address.
+    """
+    if ipaddress.IPv4Address(address).is_loopback:
+        return f"127.0.0.1:{group_port(address)}"
+    return f"{address}:{SERVER_PORT}"
+
 
 _GROUP_PORTS = range(13000, 32768)
 """Below Linux's ephemeral ports (32768 and up), above what people use for servers of their own."""

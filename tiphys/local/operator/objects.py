@@ -183,6 +183,14 @@ def disruption_budget(spec: ClusterSpec) -> Object:
     )
 
 
+def role_binding(spec: ClusterSpec) -> Object:
+    """Return what gives that account the rights of a server pod, named as the real operator names it."""
+    account = {"kind": "ServiceAccount", "name": f"{spec.name}-sidecar-sa", "namespace": spec.namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": names.SIDECAR_ROLE}
+    api = "rbac.authorization.k8s.io/v1"
+    return owned(spec, api, "RoleBinding", f"{spec.name}-sidecar-rb", {}, subjects=[account], roleRef=role)
+
+
 def service_account(spec: ClusterSpec) -> Object:
     """Return the ServiceAccount of the server pods."""
     return owned(spec, "v1", "ServiceAccount", f"{spec.name}-sidecar-sa", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tiphys.local.operator import names
+from tiphys.local.operator.dressing import dressed
 from tiphys.local.operator.objects import Object, app_labels, owned, router_labels, server_labels
 from tiphys.local.operator.spec import ClusterSpec, merged
 
@@ -108,7 +109,7 @@ def stateful_set(spec: ClusterSpec, pre_stop_seconds: int) -> Object:
             "replicas": spec.instances,
             "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": server_labels(spec)},
-            "template": merged(pod, spec.pod),
+            "template": merged({**pod, "spec": dressed(pod["spec"])}, spec.pod),
             "volumeClaimTemplates": [{"metadata": {"name": "datadir"}, "spec": merged(claim, spec.claim)}],
         },
     )
@@ -150,6 +151,6 @@ def router_deployment(spec: ClusterSpec, replicas: int) -> Object:
         spec={
             "replicas": replicas,
             "selector": {"matchLabels": router_labels(spec)},
-            "template": merged(pod, spec.router_pod),
+            "template": merged({**pod, "spec": dressed(pod["spec"])}, spec.router_pod),
         },
     )
