@@ -56,6 +56,8 @@ WITHHELD: dict[str, frozenset[str]] = {
     "set-config": frozenset({"settings"}),
     # That an application's writes will be refused is for people to accept.
     "set-topology": frozenset({"accept"}),
+    # What has no way back (another series, a downgrade), or goes without a backup, is for people to accept.
+    "upgrade-cluster": frozenset({"accept", "backup-max-age"}),
 }
 """Parameters that no webhook may set, by template: they keep their defaults there. A person may set them."""
 

@@ -46,6 +46,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "game-day-report": ("steps.game_day.report:game_day_report", "Judge a game day and write its report."),
     "game-day-run": ("steps.game_day.run:game_day_run", "Run several drills one after the other."),
     "game-day-stop": ("steps.game_day.stop:game_day_stop", "Stop what still runs of a game day."),
+    "check-upgrade": (
+        "steps.mysql.upgrade_cluster:check_upgrade",
+        "Look whether a cluster may be upgraded, and tell the plan.",
+    ),
     "load-sample-data": ("steps.mysql.load_sample_data:load_sample_data", "Fill a cluster with sample rows."),
     "prune-backups": ("steps.backup.prune:prune_backups", "Remove the backups of a cluster that no rule keeps."),
     "reap": ("steps.drill.reap:reap", "Undo what drills left behind whose workflow is gone."),
@@ -63,6 +67,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "switch-primary": ("steps.mysql.switch_primary:switch_primary", "Make another member the primary."),
     "topology-undo": ("steps.mysql.topology_undo:topology_undo", "Go back from multi-primary mode."),
+    "upgrade-cluster": (
+        "steps.mysql.upgrade_cluster:upgrade_cluster",
+        "Give servers and Routers another version of MySQL, one at a time.",
+    ),
     "verify-checks": ("steps.backup.verify_checks:verify_checks", "Compare restored data with its backup."),
     "verify-late-report": (
         "steps.backup.verify_report:verify_late_report",

@@ -74,7 +74,7 @@ def _put_back(kube: Kube, name: str, noted: Intent) -> None:
     from steps.drill import drain
     from steps.drill.fault import Scene
     from steps.drill.faults import FAULTS
-    from steps.mysql import settings_undo
+    from steps.mysql import settings_undo, upgrade_back
     from steps.mysql.connection import Credentials
 
     if noted.fault == drain.NAME:
@@ -82,6 +82,8 @@ def _put_back(kube: Kube, name: str, noted: Intent) -> None:
             log("undone", what=done)
     if noted.fault == settings_undo.NAME:
         settings_undo.of_note(kube, name, noted)
+    if noted.fault == upgrade_back.NAME:
+        upgrade_back.of_note(kube, name, noted)
     if (fault := FAULTS.get(noted.fault)) is not None:
         # Nothing is put back by SQL: a cluster whose Secret is gone, or which is gone itself, keeps no fault going.
         known = Credentials("", "")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from steps.drill import intent
 from steps.errors import Refused, StepError, Temporary, TimedOut, VerdictAborted
-from steps.kube.client import Kube
+from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict, NotFound, TooManyRequests, Unreachable
 from steps.kube.pods import name_of, why_not_ready
 from steps.log import log
@@ -23,6 +23,11 @@ from steps.mysql.restart_plan import SERVER_CONTAINER, Life, Method, Wish, heir,
 from steps.mysql.topology import Topology
 from steps.mysql.waiting import Sight, look, wait_until
 
+HOPELESS_SECONDS = 20.0
+"""How long a pod has to look hopeless before it is given up: a registry may be away for a moment."""
+NOT_LOWEST = "not the lowest version in the group"
+"""How group replication refuses a primary that is newer than another member (9.7.4): in an upgrade to another series
+the last old member cannot hand over before it goes."""
 CALM_SECONDS = 60.0
 """How long, between two servers, the group is given to be whole and every pod to be ready."""
 HELD_SECONDS = 60.0
@@ -89,6 +94,7 @@ def restart(
     workflow: str,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop_reason: Callable[[], str] = lambda: "",
+    hopeless: Callable[[Object], str] = lambda pod: "",
 ) -> None:
     """Restart every server of a cluster that `wish` says, one after another, the primary last and as a secondary.
 
@@ -102,13 +108,14 @@ def restart(
         workflow: whose intent is on the cluster.
         on_progress: told of each beginning and end.
         stop_reason: asked all the time; a text stops the run.
+        hopeless: asked of the pod of a server that is awaited; a text, given for a while, ends the waiting.
 
     Raises:
         Refused: the quorum would be at risk, or a disruption budget holds a pod; everything before is done.
         NotBack: a member did not come back in its time.
         VerdictAborted: `stop_reason` said so.
     """
-    run = _Run(kube, cluster, credentials, wish, workflow, on_progress, stop_reason)
+    run = _Run(kube, cluster, credentials, wish, workflow, on_progress, stop_reason, hopeless)
     run.all()
 
 
@@ -137,10 +144,13 @@ class _Run:
         workflow: str,
         on_progress: Callable[[Progress], None],
         stop_reason: Callable[[], str],
+        hopeless: Callable[[Object], str],
     ) -> None:
         self._kube, self._cluster, self._credentials, self._wish = kube, cluster, credentials, wish
         self._workflow, self._tell, self._stop_reason = workflow, on_progress, stop_reason
+        self._hopeless = hopeless
         self._first_primary = ""
+        self._hands_over_itself = False
 
     def all(self) -> None:
         """Restart what is left to restart, until nothing is."""
@@ -155,7 +165,7 @@ class _Run:
             primary = sight.topology.primary
             assert primary is not None  # the group is whole
             self._first_primary = self._first_primary or primary.pod
-            if set(left) == {primary.pod}:
+            if set(left) == {primary.pod} and not self._hands_over_itself:
                 self._switch(sight.topology, left)
                 continue
             number += 1
@@ -220,7 +230,15 @@ class _Run:
         new = heir(candidates, weights(topology, self._credentials), queued)
         self._tell(Progress("switching", new, old))
         began = time.monotonic()
-        move_primary(self._kube, self._cluster, new, self._credentials, running_seconds=RUNNING_SECONDS)
+        try:
+            move_primary(self._kube, self._cluster, new, self._credentials, running_seconds=RUNNING_SECONDS)
+        except StepError as error:
+            if NOT_LOWEST not in str(error):
+                raise
+            # As it leaves in good order, the group elects another at once.
+            log("not-switched", pod=new, was=old, why=str(error))
+            self._hands_over_itself = True
+            return
         self._tell(Progress("switched", new, old, seconds=time.monotonic() - began))
 
     def _one(self, life: Life, topology: Topology, number: int, of: int) -> None:
@@ -234,10 +252,31 @@ class _Run:
             self._shut_down(life, topology)
         patience = self._wish.patience(life)
         try:
-            self._wait(lambda seen: self._lacking(seen, life), f"server {life.pod} back and in step", patience)
+            self._wait(self._until_back(life), f"server {life.pod} back and in step", patience)
         except TimedOut as error:
             raise NotBack(self._not_back(life, patience), life.pod) from error
         self._tell(Progress("restarted", life.pod, was, number, of, time.monotonic() - began))
+
+    def _until_back(self, life: Life) -> Callable[[Sight], str]:
+        """Return what tells how much a server lacks, and gives it up once it was hopeless for a while."""
+        since: list[float] = []
+
+        def lacking(seen: Sight) -> str:
+            pod = next((one for one in seen.servers if name_of(one) == life.pod), None)
+            why = "" if pod is None or life_of(pod).uid == life.uid else self._hopeless(pod)
+            if not why:
+                since.clear()
+                return self._lacking(seen, life)
+            since.append(time.monotonic())
+            if since[-1] - since[0] < HOPELESS_SECONDS:
+                return f"{life.pod}: {why}"
+            raise NotBack(
+                f"{life.pod} does not come back: {why}. The others serve on ({seen.topology.summary()}), and none was "
+                f"stopped after it.",
+                life.pod,
+            )
+
+        return lacking
 
     def _not_back(self, life: Life, patience: int) -> str:
         """Say which member did not come back, what was seen of it, how the others are, and what to do."""

@@ -17,12 +17,12 @@ from steps.drill.reap import reap
 from steps.kube.client import CLUSTER_WIDE, RESOURCES, Kube
 
 STEPS = Path(__file__).parents[2] / "steps"
-RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES, DRAINS, GAME_DAYS, CONFIG = (
+RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES, DRAINS, GAME_DAYS, CONFIG, UPGRADES = (
     f"tiphys-{name}"
-    for name in ("runbooks", "backups", "verifications", "reap", "schedules", "drains", "game-days", "config")
+    for name in ("runbooks", "backups", "verifications", "reap", "schedules", "drains", "game-days", "config", "upgrades")
 )
 WHO = {
-    "backup/backup.py": [BACKUPS],
+    "backup/backup.py": [BACKUPS, UPGRADES],
     "backup/find_backup.py": [RUNBOOKS],
     "backup/operator_find.py": [RUNBOOKS],
     "backup/operator_run.py": [BACKUPS],
@@ -35,7 +35,7 @@ WHO = {
     "backup/verify_scratch.py": [VERIFICATIONS, REAP],
     "check/look.py": [RUNBOOKS],
     "check/read_kube.py": [RUNBOOKS],
-    "drill/book.py": [RUNBOOKS, REAP, CONFIG],
+    "drill/book.py": [RUNBOOKS, REAP, CONFIG, UPGRADES],
     "drill/drain.py": [DRAINS],
     "drill/drain_preflight.py": [DRAINS],
     "drill/drain_spread.py": [DRAINS],
@@ -43,9 +43,9 @@ WHO = {
     "drill/faults.py": [RUNBOOKS],
     "drill/freeze.py": [RUNBOOKS, REAP],
     "drill/guards.py": [RUNBOOKS, GAME_DAYS],
-    "drill/intent.py": [RUNBOOKS, REAP, CONFIG],
+    "drill/intent.py": [RUNBOOKS, REAP, CONFIG, UPGRADES],
     "drill/multi_primary.py": [RUNBOOKS, REAP],
-    "drill/observing.py": [RUNBOOKS],
+    "drill/observing.py": [RUNBOOKS, UPGRADES],
     "drill/partition.py": [RUNBOOKS, REAP],
     "drill/preflight.py": [RUNBOOKS],
     "drill/reap.py": [REAP],
@@ -54,8 +54,8 @@ WHO = {
     "drill/sampler.py": [RUNBOOKS],
     "drill/server_signal.py": [RUNBOOKS],
     "drill/target.py": [RUNBOOKS],
-    "drill/undo.py": [RUNBOOKS, REAP, CONFIG],
-    "drill/verification.py": [RUNBOOKS],
+    "drill/undo.py": [RUNBOOKS, REAP, CONFIG, UPGRADES],
+    "drill/verification.py": [RUNBOOKS, UPGRADES],
     "game_day/children.py": [GAME_DAYS],
     "game_day/ending.py": [GAME_DAYS, REAP],
     "game_day/preflight.py": [GAME_DAYS],
@@ -63,11 +63,11 @@ WHO = {
     "game_day/steady.py": [GAME_DAYS],
     "game_day/stop.py": [GAME_DAYS],
     "mysql/check_cluster.py": [RUNBOOKS],
-    "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS, CONFIG],
+    "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS, CONFIG, UPGRADES],
     "mysql/deploy_cluster.py": [RUNBOOKS],
-    "mysql/inspection.py": [RUNBOOKS, GAME_DAYS, CONFIG],
+    "mysql/inspection.py": [RUNBOOKS, GAME_DAYS, CONFIG, UPGRADES],
     "mysql/load_sample_data.py": [RUNBOOKS],
-    "mysql/restart.py": [RUNBOOKS, CONFIG, REAP],
+    "mysql/restart.py": [RUNBOOKS, CONFIG, REAP, UPGRADES],
     "mysql/router_writes.py": [RUNBOOKS],
     "mysql/rolling_restart.py": [RUNBOOKS],
     "mysql/scale_cluster.py": [RUNBOOKS],
@@ -77,9 +77,15 @@ WHO = {
     "mysql/settings_roll.py": [CONFIG, REAP],
     "mysql/settings_undo.py": [CONFIG, REAP],
     "mysql/switch_primary.py": [RUNBOOKS],
-    "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS, CONFIG],
+    "mysql/topology.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS, CONFIG, UPGRADES],
     "mysql/topology_undo.py": [RUNBOOKS, REAP],
-    "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS, GAME_DAYS, CONFIG, REAP],
+    "mysql/upgrade_back.py": [UPGRADES, REAP],
+    "mysql/upgrade_cluster.py": [UPGRADES],
+    "mysql/upgrade_images.py": [UPGRADES, REAP],
+    "mysql/upgrade_preflight.py": [UPGRADES],
+    "mysql/upgrade_roll.py": [UPGRADES],
+    "mysql/upgrade_survey.py": [UPGRADES],
+    "mysql/waiting.py": [RUNBOOKS, VERIFICATIONS, GAME_DAYS, CONFIG, REAP, UPGRADES],
 }
 """Who runs what a module asks of Kubernetes."""
 
