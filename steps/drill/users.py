@@ -151,8 +151,8 @@ def require_answers(site: Site, *, answer_seconds: float = ANSWER_SECONDS) -> st
     took = time.monotonic() - begun
     if all(answer.good for answer in answers):
         return f"the application at {site.url} answers (HTTP {answers[0].status} in {took * 1000:.0f} ms)"
-    bad = sorted({answer.kind for answer in answers if not answer.good})
-    raise Refused(refusal(site, f"{sum(not a.good for a in answers)} of {FIRST_LOOK} requests: {', '.join(bad)}"))
+    bad = [answer.kind for answer in answers if not answer.good]
+    raise Refused(refusal(site, f"{len(bad)} of {FIRST_LOOK} requests failed ({', '.join(sorted(set(bad)))})"))
 
 
 def refusal(site: Site, seen: str) -> str:

@@ -174,7 +174,7 @@ def test_a_drill_does_not_begin_while_its_application_is_ill() -> None:
     for answer, seen in ((says(b"HTTP/1.1 500 No\r\n\r\n"), "HTTP 500"), (hangs, "no whole answer within 0.3 s")):
         with serving(answer) as at, pytest.raises(Refused) as refused:
             require_answers(Site(f"http://{at}/"), answer_seconds=0.3)
-        assert f"3 of 3 requests: {seen}" in str(refused.value) and "app-url=none" in str(refused.value)
+        assert f"3 of 3 requests failed ({seen})" in str(refused.value) and "app-url=none" in str(refused.value)
 
 
 def test_what_was_not_steady_is_told_with_its_kinds() -> None:
