@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from workflows.security import events_pod
+
 NAME = "calendar"
 WEEKLY_GAME_DAY = "weekly-game-day"
 LAST_EVENTS = "tiphys-calendar"
@@ -26,7 +28,7 @@ def build() -> dict[str, Any]:
         "kind": "EventSource",
         "metadata": {"name": NAME, "labels": {"app.kubernetes.io/part-of": "tiphys"}},
         "spec": {
-            "template": {"serviceAccountName": "tiphys-calendar"},
+            "template": events_pod("tiphys-calendar"),
             "calendar": {
                 WEEKLY_GAME_DAY: {"schedule": "0 10 * * 3", "timezone": "UTC", "persistence": persistence},
             },

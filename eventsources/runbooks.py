@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventsources.triggerable import Runbook, triggerable
+from workflows.security import events_pod
 
 NAME = "runbooks"
 PORT = 12000
@@ -36,5 +37,9 @@ def event_source(runbooks: Iterable[Runbook]) -> dict[str, Any]:
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "EventSource",
         "metadata": {"name": NAME, "labels": {"app.kubernetes.io/part-of": "tiphys"}},
-        "spec": {"service": {"ports": [{"port": PORT, "targetPort": PORT}]}, "webhook": endpoints},
+        "spec": {
+            "template": events_pod(),
+            "service": {"ports": [{"port": PORT, "targetPort": PORT}]},
+            "webhook": endpoints,
+        },
     }

@@ -12,6 +12,7 @@ from typing import Any
 from eventsources.calendar import NAME as EVENT_SOURCE
 from eventsources.calendar import WEEKLY_GAME_DAY
 from sensors.runbooks import RETRIES, SERVICE_ACCOUNT
+from workflows.security import events_pod
 
 STARTS = {WEEKLY_GAME_DAY: "start-game-days"}
 """WorkflowTemplate by the calendar's event."""
@@ -30,7 +31,7 @@ def sensor(starts: dict[str, str]) -> dict[str, Any]:
         "kind": "Sensor",
         "metadata": {"name": EVENT_SOURCE, "labels": {"app.kubernetes.io/part-of": "tiphys"}},
         "spec": {
-            "template": {"serviceAccountName": SERVICE_ACCOUNT},
+            "template": events_pod(SERVICE_ACCOUNT),
             "dependencies": [
                 {
                     "name": event,

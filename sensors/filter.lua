@@ -1,9 +1,5 @@
--- Decides whether a webhook's body may start this runbook. Argo Events runs it on `event` (header, body); the
--- local platform's gateway also answers the caller with `reason`. Rendered from the steps' options: see runbooks.py.
-local keyed = @KEYED@
-local rules = {
-@RULES@
-}
+-- Decides whether a webhook's event (header, body) fits the rules of a runbook; returns that, and the reason why not.
+local event, keyed, rules = ...
 
 local function show(value)
   local text = tostring(value)
@@ -90,5 +86,5 @@ end
 
 local keys = type(event.header) == "table" and event.header["Idempotency-Key"] or nil
 if (keys ~= nil) ~= keyed then return false end
-reason = check_body(event.body) or (keyed and check_key(keys) or nil)
-return reason == nil
+local reason = check_body(event.body) or (keyed and check_key(keys) or nil)
+return reason == nil, reason

@@ -2,6 +2,9 @@
 
 Argo Events' own filters cannot do this: they match single values and let unknown ones through. Lua is what both
 homes run: Argo Events with gopher-lua, the local gateway with Lua 5.1.
+
+Argo Events hands a Sensor's pod its whole spec in one environment variable, and Linux runs no program with one of
+more than 128 KiB. So the scripts hold their rules only; the check itself stands once, in a variable of the pod.
 """
 
 from __future__ import annotations
@@ -10,6 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from steps.parameters import Parameter, Text
+
+VARIABLE = "TIPHYS_FILTER"
+"""Variable of the Sensor's pod that holds the check."""
 
 NORMALISE = "return event"
 """The transformation before the filter: Argo parses the event and writes it anew.
@@ -20,15 +26,26 @@ walk past the filter; and a null would arrive as the text "null" instead of bein
 
 
 def script(parameters: Iterable[Parameter], *, keyed: bool) -> str:
-    """Return the script that passes an event whose body fits `parameters`.
+    """Return the script that passes an event whose body fits `parameters`; it needs :func:`environment`.
+
+    The local gateway tells its caller what the script leaves in the global `reason`.
 
     Args:
         parameters: what the runbook takes; one without a default is required.
         keyed: pass only events with a valid Idempotency-Key; else only those without one.
     """
-    text = Path(__file__).with_name("filter.lua").read_text()
     rules = "\n".join(f"  {_table(_rule(parameter))}," for parameter in parameters)
-    return text.replace("@KEYED@", _value(keyed)).replace("@RULES@", rules)
+    return (
+        f"local rules = {{\n{rules}\n}}\n"
+        "local passed\n"
+        f'passed, reason = assert(loadstring(os.getenv("{VARIABLE}")))(event, {_value(keyed)}, rules)\n'
+        "return passed\n"
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that the scripts need where they run."""
+    return {VARIABLE: Path(__file__).with_name("filter.lua").read_text()}
 
 
 def _rule(parameter: Parameter) -> dict[str, object]:

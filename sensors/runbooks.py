@@ -12,7 +12,8 @@ from typing import Any
 
 from eventsources.runbooks import NAME as EVENT_SOURCE
 from eventsources.triggerable import Runbook, triggerable
-from sensors.lua import NORMALISE, script
+from sensors.lua import NORMALISE, environment, script
+from workflows.security import events_pod
 
 KEY_HEADER = "Idempotency-Key"
 SERVICE_ACCOUNT = "tiphys-events"
@@ -37,7 +38,7 @@ def sensor(runbooks: Iterable[Runbook]) -> dict[str, Any]:
         "kind": "Sensor",
         "metadata": {"name": "runbooks", "labels": {"app.kubernetes.io/part-of": "tiphys"}},
         "spec": {
-            "template": {"serviceAccountName": SERVICE_ACCOUNT},
+            "template": events_pod(SERVICE_ACCOUNT, environment()),
             "dependencies": dependencies,
             "triggers": triggers,
         },

@@ -7,6 +7,7 @@ pack does not own the controller, so its templates say it of their own pods.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from hera.workflows.models import (
@@ -34,12 +35,14 @@ CONTAINER = SecurityContext(
 SCRATCH = VolumeMount(name=SCRATCH_VOLUME, mount_path="/tmp")
 """The one place that a step can write to: its outputs, its inputs and its temporary files are there."""
 
+POD = PodSecurityContext(
+    run_as_non_root=True, run_as_user=USER, run_as_group=USER, seccomp_profile=SeccompProfile(type="RuntimeDefault")
+)
+
 _ARGO = CONTAINER.model_dump(by_alias=True, exclude_none=True)
 
 CONFINED: dict[str, Any] = {
-    "security_context": PodSecurityContext(
-        run_as_non_root=True, run_as_user=USER, run_as_group=USER, seccomp_profile=SeccompProfile(type="RuntimeDefault")
-    ),
+    "security_context": POD,
     "pod_spec_patch": json.dumps(
         {
             "initContainers": [{"name": "init", "securityContext": _ARGO}],
@@ -49,3 +52,17 @@ CONFINED: dict[str, Any] = {
     "volumes": [Volume(name=SCRATCH_VOLUME, empty_dir=EmptyDirVolumeSource())],
 }
 """Options of every WorkflowTemplate and CronWorkflow whose templates :func:`workflows.pack.container` makes."""
+
+
+def events_pod(account: str | None = None, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return ``spec.template`` of an EventSource or a Sensor: the same confinement for the pod that Argo Events runs.
+
+    Args:
+        account: its service account; the namespace's default one where None.
+        environment: variables of the pod.
+    """
+    container: dict[str, Any] = {"securityContext": _ARGO}
+    if environment:
+        container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
+    pod = {"securityContext": POD.model_dump(by_alias=True, exclude_none=True), "container": container}
+    return pod | ({"serviceAccountName": account} if account else {})

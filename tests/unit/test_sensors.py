@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import importlib
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from gateway_help import DRILL, template
 
 from eventsources.runbooks import build as build_event_source
 from eventsources.triggerable import NARROWED, WITHHELD, Runbook, runbook_of, triggerable
-from sensors.lua import lua_class, script
+from sensors.lua import environment, lua_class, script
 from sensors.runbooks import build as build_sensor
 from sensors.runbooks import sensor
 from steps.parameters import CLUSTER_NAME, NAMESPACE_NAME, OBJECT_NAME, Parameter, Text
 from tiphys.local.events.check import check
-from tiphys.local.events.lua import run
+from tiphys.local.events.lua import ScriptError, run
 from tiphys.local.events.triggers import Refusal, fire
 
+BASE = Path(__file__).parents[2] / "manifests/base"
 RUNBOOKS = [*triggerable(), DRILL]
 EACH = pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.name)
 
@@ -134,7 +139,7 @@ def test_a_text_means_the_same_to_the_step_and_to_the_filter(text: Text) -> None
     tried = ["a", "ab", "a-b", "-a", "a-", "a.b", "9a", "a9", "A", "a b", "a\n", "", "é", "a%b", "a_b", "a/b:c", "a+b"]
     tried += ["a" * n for n in (text.max_length - 1, text.max_length, text.max_length + 1)]
     for value in tried:
-        passes = run(script(runbook.parameters, keyed=False), event({"t": value})).value
+        passes = run(script(runbook.parameters, keyed=False), event({"t": value}), environment()).value
         assert passes is bool(re.fullmatch(text.regex[1:-1], value, re.DOTALL)), value
 
 
@@ -146,7 +151,7 @@ def test_each_event_concerns_one_dependency_only() -> None:
     parameters = DRILL.parameters
     body = {"cluster": "demo"}
     for key in (None, "k"):
-        passed = [run(script(parameters, keyed=keyed), event(body, key)) for keyed in (True, False)]
+        passed = [run(script(parameters, keyed=keyed), event(body, key), environment()) for keyed in (True, False)]
         assert [one.value for one in passed] == ([False, True] if key is None else [True, False])
         assert all(one.reason is None for one in passed)
 
@@ -162,6 +167,38 @@ def test_targets_have_no_fallback_anywhere() -> None:
             if names[index] in ("cluster", "namespace", "backup"):
                 assert "value" not in parameter["src"]
         assert set(workflow["spec"]) == {"workflowTemplateRef", "arguments"}
+
+
+def test_argo_events_can_start_the_sensor_s_pod() -> None:
+    """It hands the spec to the pod in one variable; Linux takes 128 KiB, and the kubelet expands `$(...)` in it."""
+    wanted = build_sensor()
+    whole = {"metadata": {"name": "runbooks", "namespace": "tiphys"}, "spec": wanted["spec"], "status": {}}
+    in_go = json.dumps(whole, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
+    variable = b"SENSOR_OBJECT=" + base64.b64encode(in_go.replace("&", "\\u0026").encode()) + b"\0"
+    assert len(variable) < 128 * 1024
+    for name, value in environment().items():
+        assert "$(" not in value and "$$" not in value, name
+
+
+def test_a_filter_without_its_check_lets_nothing_pass() -> None:
+    with pytest.raises(ScriptError, match="loadstring"):
+        run(script(DRILL.parameters, keyed=False), event({"cluster": "demo"}))
+
+
+def test_what_a_filter_compiles_stays_in_the_sandbox() -> None:
+    for text in ("return io", "return loadfile", "return debug", "return os.execute"):
+        assert run(f'return tostring(loadstring("{text}")())', {}).value == "nil"
+    assert run('return tostring((loadstring("\\27Lua")))', {}).value == "nil"
+
+
+@pytest.mark.parametrize("folder", ["eventsources", "sensors"])
+def test_the_pods_of_argo_events_are_confined(folder: str) -> None:
+    bus = yaml.safe_load((BASE / "eventbus.yaml").read_text())["spec"]["jetstream"]
+    for file in (BASE / folder).glob("*.yaml"):
+        pod = yaml.safe_load(file.read_text())["spec"]["template"]
+        assert pod["securityContext"] | {"fsGroup": 65532} == bus["securityContext"], "a claim of the bus has an owner"
+        for part in ("containerTemplate", "metricsContainerTemplate", "reloaderContainerTemplate"):
+            assert bus[part]["securityContext"] == pod["container"]["securityContext"]
 
 
 def test_both_objects_name_the_same_runbooks_and_are_honoured() -> None:
@@ -241,6 +278,10 @@ def test_an_internal_template_has_no_endpoint_list_entry() -> None:
         (
             "spec.triggers[0].template.k8s.source.resource.metadata",
             lambda s: s["triggers"][0]["template"]["k8s"]["source"]["resource"].pop("metadata"),
+        ),
+        (
+            "spec.template.container.env[0].valueFrom",
+            lambda s: s["template"]["container"]["env"].insert(0, {"name": "A", "valueFrom": {}}),
         ),
         ("spec.errorOnFailedRound", lambda s: s.update(errorOnFailedRound=True)),
     ],

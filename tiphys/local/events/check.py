@@ -16,7 +16,8 @@ MEANINGLESS = {
     "EventSource": {"service", "template", "replicas", "eventBusName"},
     "Sensor": {"template", "replicas", "eventBusName", "revisionHistoryLimit", "loggingFields"},
 }
-"""Fields of the specs that say how Argo Events runs its own pods: they have no meaning here and are passed over."""
+"""Fields of the specs that say how Argo Events runs its own pods: they have no meaning here and are passed
+over, but for the variables of a Sensor's pod."""
 
 
 def check(manifest: dict[str, Any]) -> list[str]:
@@ -34,6 +35,11 @@ def check(manifest: dict[str, Any]) -> list[str]:
     except (AttributeError, TypeError) as error:
         return [f"spec: a field has another shape than Argo Events gives it: {error}"]
     return []
+
+
+def environment(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the variables that a Sensor gives to its own pod: its scripts can read them."""
+    return ((spec.get("template") or {}).get("container") or {}).get("env") or []
 
 
 def _missing(path: str, values: dict[str, Any], needed: tuple[str, ...]) -> list[str]:
@@ -84,6 +90,8 @@ def _calendar(path: str, calendar: dict[str, Any]) -> list[str]:
 def _sensor(spec: dict[str, Any]) -> list[str]:
     faults = _unknown("spec", spec, {"dependencies", "triggers"} | MEANINGLESS["Sensor"])
     faults += [f"spec.{name}: missing; expected a list" for name in ("dependencies", "triggers") if name not in spec]
+    for index, variable in enumerate(environment(spec)):
+        faults += _unknown(f"spec.template.container.env[{index}]", variable, {"name", "value"})
     names = set()
     for index, dependency in enumerate(spec.get("dependencies") or []):
         path = f"spec.dependencies[{index}]"

@@ -7,6 +7,7 @@ scalars and objects, and a table that has list items becomes a list.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ INSTRUCTIONS = 2_000_000
 """A few tens of milliseconds; a filter of the pack needs some thousands."""
 
 _HARNESS = """
-local limit, source = ...
+local limit, source, getenv = ...
 local function copy(library, ...)
   local made = {}
   for _, name in ipairs({...}) do made[name] = library[name] end
@@ -29,6 +30,14 @@ world.string = copy(string, "byte", "char", "find", "format", "gmatch", "gsub", 
   "reverse", "sub", "upper")
 world.table = copy(table, "concat", "insert", "remove", "sort", "maxn")
 world.math = copy(math, "abs", "ceil", "floor", "huge", "max", "min", "fmod", "pow", "sqrt")
+world.os = {getenv = function(name) return getenv[name] end}
+local compile = loadstring
+function world.loadstring(text)
+  -- A sandbox must not be left by bytecode.
+  if type(text) ~= "string" or text:byte(1) == 27 then return nil, "loadstring: expected the text of a Lua script" end
+  local chunk, fault = compile(text, "=loadstring")
+  return chunk and setfenv(chunk, world), fault
+end
 local sethook = debug.sethook
 return world, function()
   local chunk, fault = loadstring(source, "=script")
@@ -64,8 +73,13 @@ class Ran:
     reason: str | None
 
 
-def run(script: str, event: dict[str, Any]) -> Ran:
+def run(script: str, event: dict[str, Any], environment: Mapping[str, str] | None = None) -> Ran:
     """Run a script on an event.
+
+    Args:
+        script: its text.
+        event: what it sees as `event`.
+        environment: what `os.getenv` gives it.
 
     Raises:
         ScriptError: if it fails or goes beyond its limits.
@@ -77,7 +91,7 @@ def run(script: str, event: dict[str, Any]) -> Ran:
     )
     try:
         runtime.globals().python = None
-        world, start = runtime.execute(_HARNESS, INSTRUCTIONS, script)
+        world, start = runtime.execute(_HARNESS, INSTRUCTIONS, script, runtime.table_from(environment or {}))
         world.event = _to_table(runtime, event)
         passed, value = start()
         if not passed:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tiphys.local.events.check import environment
 from tiphys.local.events.lua import ScriptError, run
 from tiphys.local.events.paths import PathError, as_text, look_up, put
 
@@ -55,10 +56,11 @@ def fire(sensors: list[Object], source: str, name: str, event: Object) -> list[F
     """
     fired, reasons, listening = [], [], False
     for sensor in sensors:
+        variables = {each["name"]: each.get("value", "") for each in environment(sensor["spec"])}
         for dependency, trigger in _listening(sensor, source, name):
             listening = True
             try:
-                if (seen := _pass(dependency, event)) is not None:
+                if (seen := _pass(dependency, event, variables)) is not None:
                     fired.append(_build(sensor, trigger, seen))
             except Refusal as refusal:
                 reasons.append(refusal.reason)
@@ -80,15 +82,15 @@ def _listening(sensor: Object, source: str, name: str) -> Iterator[tuple[Object,
             yield dependency, trigger
 
 
-def _pass(dependency: Object, event: Object) -> Object | None:
+def _pass(dependency: Object, event: Object, variables: Mapping[str, str]) -> Object | None:
     """Return the event as its trigger sees it, or None if it is none of this dependency's business."""
     try:
         if transform := (dependency.get("transform") or {}).get("script"):
-            event = run(transform, event).value
+            event = run(transform, event, variables).value
             if not isinstance(event, dict):
                 raise Refusal("the Sensor's transformation did not return an event")
         if script := (dependency.get("filters") or {}).get("script"):
-            result = run(script, event)
+            result = run(script, event, variables)
             if result.value is not True:
                 if result.reason:
                     raise Refusal(result.reason)
