@@ -75,6 +75,6 @@ def drain_preflight(
         or ["none are asked for (label tiphys.dev/backups)"],
     )
     if site := site_of(kube, cluster, app_url, verify_tls=app_verify_tls):
-        told = f"{told} Its users are watched: {require_answers(site)}."
+        told = f"{told}\n{'users':<11}{require_answers(site)}"
     log("plan", group=facts.topology.summary(), node=found.node, evicts=len(found.going), dry_run=dry_run)
     return DrainPreflight(not dry_run, facts.production and not dry_run, found.node, told)

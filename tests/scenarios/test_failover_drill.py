@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from platform_run import Platform
 
 from steps.drill import intent
 from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
 from steps.mysql.topology import Topology, read_topology
 
+EXAMPLE = Path(__file__).parents[2] / "examples/webapp"
 OUTPUTS = {
     "verdict",
     "write-downtime-seconds",
@@ -79,11 +81,35 @@ def whole(platform: Platform, demo: str) -> Iterator[str]:
     assert ledgers(platform, demo) == [], "the drill's ledger is still there"
 
 
-def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform, whole: str) -> None:
+@pytest.fixture
+def application(platform: Platform, whole: str) -> Iterator[str]:
+    """The example application, applied as people do; returns its address."""
+    kube, resources = platform.kube, {"Pod": "pods", "Deployment": "deployments", "Service": "services"}
+    resources |= {"Secret": "secrets", "PodDisruptionBudget": "poddisruptionbudgets"}
+    secret = {"kind": "Secret", "metadata": {"name": "webapp-db"}, "stringData": {"username": "web", "password": "a'b"}}
+    objects = [{"apiVersion": "v1", **secret}]
+    for file in ("database", "deployment", "service"):
+        objects += yaml.safe_load_all((EXAMPLE / f"{file}.yaml").read_text())
+    for each in objects:
+        kube.create(resources[each["kind"]], each)
+    eventually("its database is there", lambda: kube.get("pods", "webapp-database")["status"]["phase"] == "Succeeded")
+    eventually("it is ready", lambda: kube.get("deployments", "webapp")["status"].get("readyReplicas") == 2)
+    yield "http://webapp/"
+    for each in objects:
+        kube.delete(resources[each["kind"]], each["metadata"]["name"])
+    eventually("its pods are gone", lambda: not kube.all("pods", labels="app.kubernetes.io/name=webapp"))
+
+
+def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform, whole: str, application: str) -> None:
     before = topology(platform, whole).primary
     assert before is not None
     done = platform.run(
-        "failover-drill", cluster=whole, fault="crash", steady_seconds=1, max_write_downtime_seconds=120
+        "failover-drill",
+        cluster=whole,
+        fault="crash",
+        steady_seconds=1,
+        max_write_downtime_seconds=120,
+        app_url=application,
     )
     assert done.phase == "Succeeded", platform.logs(done)
     assert set(done.outputs) >= OUTPUTS
@@ -104,6 +130,11 @@ def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform,
     assert numbers["write_downtime_seconds"] == float(done.outputs["write-downtime-seconds"])
     assert moments["elected"] - moments["landed"] < numbers["write_downtime_seconds"] < moments["whole"]
     assert numbers["read_downtime_seconds"] < numbers["write_downtime_seconds"], "the secondaries answer all the time"
+    # Every page is a write: while nobody can write, nobody gets one.
+    felt = report["application"]
+    assert felt["downtime_seconds"] == float(done.outputs["app-downtime-seconds"])
+    assert moments["elected"] - moments["landed"] < felt["downtime_seconds"]
+    assert felt["spans"]["before"]["failed"] == 0 < felt["failed"] + felt["unanswered"]
     assert len(report["copies"]) == 3 and len({copy["rows"] for copy in report["copies"]}) == 1
     assert report["copies"][0]["rows"] >= numbers["acknowledged_writes"] > 100
 

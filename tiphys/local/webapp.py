@@ -111,7 +111,7 @@ def application(visits: Visits) -> web.Application:
         try:
             number, server = await visits.visit()
         except (mysql.connector.Error, OSError) as error:  # a TimeoutError is an OSError
-            print(f"visit failed: {error or 'no session was free'}", file=sys.stderr, flush=True)
+            print(f"visit failed: {str(error) or 'no session was free'}", file=sys.stderr, flush=True)
             return _page(503, "The database does not answer", "Come back in a moment.")
         return _page(200, f"Visit {number}", f"Written and read back on server {server}.")
 
