@@ -29,8 +29,8 @@ OPEN_SQL = (
 STAGES_SQL = (
     "SELECT DISTINCT event_name FROM performance_schema.events_stages_current"
     " WHERE event_name LIKE 'stage/group_rpl/%' AND (event_name LIKE '%Primary Election%'"
-    " OR event_name LIKE '%Multi-primary Switch%' OR event_name LIKE '%Single-primary Switch%'"
-    " OR event_name LIKE '%Communication Protocol%')"
+    " OR event_name LIKE '%Primary Switch%' OR event_name LIKE '%Multi-primary Switch%'"
+    " OR event_name LIKE '%Single-primary Switch%' OR event_name LIKE '%Communication Protocol%')"
 )
 KEYLESS_SQL = (
     "SELECT CONCAT(t.table_schema, '.', t.table_name) FROM information_schema.tables t"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import mysql.connector
 import pytest
-from mysql_group import Server
+from mysql_group import REPLICATION, ROOT, Server
 from test_mysql_switch_primary import kube as kube  # a fixture
 from test_mysql_switch_primary import place as place  # another
 from test_mysql_switch_primary import run
@@ -18,14 +21,18 @@ from steps.drill.guards import Facts
 from steps.drill.reap import reap
 from steps.errors import BadParameters, Refused
 from steps.kube.client import Kube
+from steps.mysql import set_topology as set_topology_step
+from steps.mysql import topology_plan
 from steps.mysql.connection import close, query
 from steps.mysql.scale_cluster import scale_cluster
 from steps.mysql.set_topology import Changed, seconds_of, set_topology
 from steps.mysql.switch_primary import switch_primary
-from steps.mysql.topology import read_topology
+from steps.mysql.topology import Topology, read_topology
 from steps.mysql.topology_plan import Server as Said
 from steps.mysql.topology_plan import numbering
 from steps.mysql.topology_undo import topology_undo
+from tiphys.local.operator import group
+from tiphys.local.operator.accounts import Account
 
 NUMBERS = "SELECT @@global.auto_increment_increment, @@global.auto_increment_offset"
 PERSISTED = "SELECT variable_name FROM performance_schema.persisted_variables WHERE variable_name LIKE 'auto_inc%'"
@@ -182,6 +189,97 @@ def test_what_the_mode_does_not_bear_is_told_and_some_of_it_accepted(kube: Kube,
         run(servers[2], "SET GLOBAL transaction_isolation = 'REPEATABLE-READ'")
         change("single-primary", primary="demo-0")
         run(first, "DROP SCHEMA wrong")
+
+
+def test_what_clients_are_at_is_told_and_may_be_accepted(
+    kube: Kube, servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict, late = servers[1].connect(), servers[0].connect()
+    try:
+        query(strict, "SET SESSION transaction_isolation = 'SERIALIZABLE'")
+        told = " ".join(change("multi-primary", dry_run=True).summary.split())
+        assert "serializable-sessions: 1 on demo-1." in told and "would be refused" in told
+        assert "open-transactions" not in told, "one that has just begun is nothing to tell of"
+        monkeypatch.setattr(topology_plan, "OPEN_SECONDS", 0)
+        query(late, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        told = " ".join(change("multi-primary", dry_run=True).summary.split())
+        assert "open-transactions: demo-0: 1 open" in told and "The switch may wait for it" in told
+        with pytest.raises(Refused, match="open-transactions") as refused:
+            change("multi-primary", accept="serializable-sessions")
+        assert "serializable-sessions" not in str(refused.value) and primaries(kube) == "demo-0"
+        query(late, "COMMIT")
+        monkeypatch.setattr(topology_plan, "OPEN_SECONDS", 3600)
+        done = change("multi-primary", accept="serializable-sessions")
+        assert done.primaries == ALL and "accepted: serializable-sessions" in done.summary
+        monkeypatch.setattr(topology_plan, "OPEN_SECONDS", 0)
+        query(late, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        with pytest.raises(Refused, match=r"COMMIT fails \(error 1290\)"):
+            change("single-primary", primary="demo-1")
+    finally:
+        close(strict)
+        close(late)
+
+
+def test_another_change_of_the_group_is_waited_for_by_people(kube: Kube, servers: list[Server]) -> None:
+    from platform_help import eventually
+
+    holder = servers[0].connect(read_timeout=300)
+    query(holder, "CREATE SCHEMA held")
+    query(holder, "CREATE TABLE held.t (id INT PRIMARY KEY)")
+    query(holder, "BEGIN")
+    query(holder, "INSERT INTO held.t VALUES (1)")
+    # It waits for that transaction, for as long as it is told to.
+    ((other,),) = run(servers[1], "SELECT @@server_uuid")
+    switch = f"SELECT group_replication_set_as_primary('{other}', 600)"
+    asking = servers[0].connect(read_timeout=300)
+    switching = threading.Thread(target=query, args=(asking, switch))
+    switching.start()
+    try:
+        eventually(lambda: "running-action" in change("multi-primary", dry_run=True).summary)
+        with pytest.raises(Refused, match="running-action: demo-1: .*Primary Switch"):
+            change("multi-primary", accept="open-transactions")
+    finally:
+        query(holder, "COMMIT")
+        close(holder)
+        switching.join(120)
+        close(asking)
+    assert noted(kube) is None and primaries(kube) == "demo-1"
+    run(servers[1], "DROP SCHEMA held")
+
+
+def test_members_of_two_versions_stay_in_single_primary_mode(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No two versions are installed here: what one member says is changed after it was read.
+    def read(*given: Any, **named: Any) -> Topology:
+        found = read_topology(*given, **named)
+        first, *others = found.members
+        return replace(found, members=(replace(first, version="8.4.0"), *others))
+
+    monkeypatch.setattr(set_topology_step, "read_topology", read)
+    with pytest.raises(Refused, match=r"versions: members run 8\.4\.0, ") as refused:
+        change("multi-primary")
+    assert "finish the upgrade first" in str(refused.value) and noted(kube) is None
+    assert "in that mode already" in change("single-primary").summary
+
+
+def test_a_member_that_was_away_while_the_group_went_back_is_refused_until_it_follows(
+    kube: Kube, servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, admin = servers[2], Account(ROOT.user, ROOT.password)
+    change("multi-primary")
+    run(away, "STOP GROUP_REPLICATION")
+    change("single-primary", primary="demo-0")
+    mode = "SELECT @@global.group_replication_single_primary_mode"
+    assert run(away, mode) == [(0,)] and run(servers[0], mode) == [(1,)]
+    with pytest.raises(mysql.connector.Error, match="not configured properly"):
+        run(away, "START GROUP_REPLICATION")
+    assert "single_primary_mode" in away.errors()
+    monkeypatch.setattr(group, "seeds", lambda each: away.seeds)
+    recovery = Account(REPLICATION.user, REPLICATION.password)
+    group.join(away.address, admin, recovery, [servers[0].address], clone=False)
+    assert run(away, mode) == [(1,)]
+    _until(
+        servers[0], "SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE member_state='ONLINE'", 3
+    )
 
 
 def test_it_keeps_away_from_a_drill(kube: Kube) -> None:

@@ -21,6 +21,9 @@ LONGEST_LEAVE = 240
 CLONE_BYTES = 256 * 1024 * 1024
 """An empty member of a group with more data than this copies a peer's files instead of applying its log."""
 
+SINGLE, CHECKS = "group_replication_single_primary_mode", "group_replication_enforce_update_everywhere_checks"
+MODE = f"SELECT @@GLOBAL.{SINGLE}, @@GLOBAL.{CHECKS}"
+
 _NEVER = 9223372036854775807
 
 
@@ -94,8 +97,24 @@ def join(address: str, admin: Account, recovery: Account, peers: Sequence[str], 
                 return  # it left the group for that, and restarts when it is done
             session.run("STOP GROUP_REPLICATION")
         _prepare(session, recovery, seeds(peers))
+        _follow_mode(session, peers[0], admin)
         session.rows("SET GLOBAL group_replication_clone_threshold=%s", (1 if clone else _NEVER,))
         session.run("START GROUP_REPLICATION")
+
+
+def _follow_mode(session: Session, peer: str, admin: Account) -> None:
+    """Give a server its group's topology mode.
+
+    A group tells its members, not who is away: that one keeps the other mode in its mysqld-auto.cnf, and is refused.
+    """
+    with Session(admin.user, admin.password, address=peer) as other:
+        wanted = other.rows(MODE)
+    if session.rows(MODE) != wanted:
+        ((single, checks),) = wanted
+        # Neither may be ON together with the other.
+        session.run(f"SET PERSIST {CHECKS}=OFF", f"SET PERSIST {SINGLE}={'ON' if single else 'OFF'}")
+        if checks:
+            session.run(f"SET PERSIST {CHECKS}=ON")
 
 
 def remember(address: str, admin: Account, places: str) -> None:
