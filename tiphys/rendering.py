@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tiphys import rights
 from tiphys.documentation import PAGE, runbooks_page
 
 PACKAGES = ("workflows", "eventsources", "sensors")
@@ -117,6 +118,7 @@ class Rendering:
             "resources": by_hand + sorted(files),
         }
         files[PAGE] = runbooks_page(manifest for _, _, manifest in built_once)
+        files[rights.PAGE] = rights.rights_page(objects.values())
         files[KUSTOMIZATION] = f"{MARK}what it lists; `kubectl apply -k` reads it.\n{as_yaml(kustomization)}"
         return cls(base, files, objects)
 

@@ -26,9 +26,9 @@ GroupKind = tuple[str, str]
 """API group ("" for the core one) and kind."""
 
 
-def set_id(namespace: str) -> str:
+def set_id(namespace: str, name: str = PARENT, kind: str = "ConfigMap") -> str:
     """Return the id of the set whose parent is in `namespace`, by the specification's formula."""
-    whole = f"{PARENT}.{namespace}.ConfigMap."
+    whole = f"{name}.{namespace}.{kind}."
     digest = base64.urlsafe_b64encode(hashlib.sha256(whole.encode()).digest()).rstrip(b"=").decode()
     return f"applyset-{digest}-v1"
 

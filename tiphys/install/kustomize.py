@@ -6,6 +6,7 @@ What it does not know is an error, never ignored. A test holds it equal to `kube
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,15 @@ def key_of(one: Object) -> tuple[str, str, str]:
 
 def _read(path: Path) -> list[Object]:
     try:
-        return list(filter(None, yaml.safe_load_all(path.read_text())))
+        return copy.deepcopy(_parsed(path.read_text()))
     except (OSError, yaml.YAMLError) as error:
         raise KustomizeError(f"{path} cannot be read: {error}") from error
+
+
+@functools.cache
+def _parsed(text: str) -> list[Object]:
+    # The reader in C takes a tenth of the time of the other, and not every PyYAML has it.
+    return list(filter(None, yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
 
 
 def _patches(folder: Path, patch: Object) -> Iterator[Object]:

@@ -1,0 +1,115 @@
+"""Overlays: as kustomize would build them, complete, and with the values that only an installation knows."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiphys.install import kustomize, pack
+from tiphys.runs.errors import ToolError
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+OVERLAYS = sorted(path.parent for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml"))
+
+Object = dict[str, Any]
+
+
+def named(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
+    found = {kustomize.key_of(one): one for one in objects}
+    assert len(found) == len(objects), "an object is there twice"
+    return found
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl to compare with")
+@pytest.mark.parametrize("folder", [MANIFESTS / "base", *OVERLAYS], ids=lambda path: path.name)
+def test_a_kustomization_is_built_as_kubectl_builds_it(folder: Path) -> None:
+    theirs = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True).stdout
+    assert named(kustomize.build(folder)) == named(kustomize._parsed(theirs))
+
+
+@pytest.mark.parametrize("size", ["single-node", "production"])
+def test_an_install_has_what_the_overlays_folder_has(size: str) -> None:
+    objects = pack.load(pack.Choice((size,)), "tiphys").objects
+    assert named(objects) == named(kustomize.build(MANIFESTS / "overlays" / size))
+    assert objects[0]["kind"] == "Namespace"
+
+
+def test_overlays_are_laid_over_each_other() -> None:
+    choice = pack.Choice(("ingress-nginx", "production"), "tiphys.dba.test", ("10.0.0.0/8", "203.0.113.7/32"))
+    objects = named(pack.load(choice, "tiphys").objects)
+    assert objects["argoproj.io", "EventBus", "default"]["spec"]["jetstream"]["replicas"] == 3
+    ingress = objects["networking.k8s.io", "Ingress", "tiphys-webhook"]
+    assert "example.com" not in str(ingress) and "192.0.2" not in str(ingress), "nothing of the examples is left"
+    assert ingress["spec"]["tls"] == [{"hosts": ["tiphys.dba.test"], "secretName": "tiphys-tls"}]
+    allowed = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/whitelist-source-range"]
+    assert allowed == "10.0.0.0/8,203.0.113.7/32"
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        pack.Choice(("ingress-alb",)),
+        pack.Choice(("ingress-nginx",), host="a.test"),
+        pack.Choice(("ingress-nginx",), allow=("10.0.0.0/8",)),
+        pack.Choice(("single-node", "production")),
+        pack.Choice(("prodution",)),
+    ],
+    ids=str,
+)
+def test_a_choice_that_cannot_be_meant_is_refused(choice: pack.Choice) -> None:
+    with pytest.raises(ToolError):
+        pack.load(choice, "tiphys")
+
+
+def test_the_steps_reach_the_port_of_s3_and_nobody_else_does() -> None:
+    before = named(pack.load(pack.Choice(("production",)), "tiphys").objects)
+    after = named(pack.load(pack.Choice(("production",), s3_port=8333), "tiphys").objects)
+    changed = [key[2] for key in before if before[key] != after[key]]
+    assert changed == ["tiphys-steps"]
+    assert "8333" in str(after["networking.k8s.io", "NetworkPolicy", "tiphys-steps"])
+
+
+def test_another_namespace_is_written_everywhere() -> None:
+    objects = pack.load(pack.Choice(), "dba").objects
+    assert objects[0]["metadata"]["name"] == "dba"
+    subjects = [subject for one in objects for subject in one.get("subjects", [])]
+    assert subjects and {subject["namespace"] for subject in subjects} == {"dba"}
+    inside = [one for one in objects if one["kind"] not in kustomize.CLUSTER_WIDE]
+    assert {one["metadata"]["namespace"] for one in inside} == {"dba"}
+
+
+def test_policies_cover_every_pod_that_the_pack_has_argo_make() -> None:
+    objects = pack.load(pack.Choice(("production",)), "tiphys").objects
+    policies = [one["spec"] for one in objects if one["kind"] == "NetworkPolicy"]
+    labels = {"EventSource": "eventsource-name", "Sensor": "sensor-name", "EventBus": "eventbus-name"}
+    pods = [{labels[one["kind"]]: one["metadata"]["name"]} for one in objects if one["kind"] in labels]
+    assert len(pods) >= 5
+    for pod in [*pods, {"workflows.argoproj.io/workflow": "any"}]:
+        chosen = [one for one in policies if selects(one["podSelector"], pod)]
+        assert len(chosen) == 1, f"{pod} is covered by {len(chosen)} policies"
+        assert chosen[0]["policyTypes"] == ["Ingress", "Egress"]
+        if pod.get("eventsource-name") != "runbooks" and "eventbus-name" not in pod:
+            assert chosen[0]["ingress"] == [], f"{pod} can be reached"
+    assert not any(selects(one["podSelector"], {"mysql.oracle.com/cluster": "demo"}) for one in policies)
+
+
+def selects(selector: Object, labels: dict[str, str]) -> bool:
+    exact = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+    return exact and all(
+        one["key"] in labels and (one["operator"] == "Exists" or labels[one["key"]] in one["values"])
+        for one in selector.get("matchExpressions", [])
+    )
+
+
+def test_what_is_not_known_of_kustomize_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text("kind: Kustomization\nnamePrefix: x-\n")
+    with pytest.raises(kustomize.KustomizeError, match="namePrefix"):
+        kustomize.build(tmp_path)
+    (tmp_path / "kustomization.yaml").write_text("kind: Kustomization\npatches:\n  - path: p.yaml\n")
+    (tmp_path / "p.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n")
+    with pytest.raises(kustomize.KustomizeError, match="ConfigMap x, which is not there"):
+        kustomize.build(tmp_path)
