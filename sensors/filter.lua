@@ -1,5 +1,5 @@
 -- Decides whether a webhook's event (header, body) fits the rules of a runbook; returns that, and the reason why not.
-local event, keyed, rules = ...
+local event, rules = ...
 
 local function show(value)
   local text = tostring(value)
@@ -85,6 +85,5 @@ local function check_body(body)
 end
 
 local keys = type(event.header) == "table" and event.header["Idempotency-Key"] or nil
-if (keys ~= nil) ~= keyed then return false end
-local reason = check_body(event.body) or (keyed and check_key(keys) or nil)
+local reason = check_body(event.body) or (keys ~= nil and check_key(keys) or nil)
 return reason == nil, reason

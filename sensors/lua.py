@@ -17,28 +17,34 @@ from steps.parameters import Parameter, Text
 VARIABLE = "TIPHYS_FILTER"
 """Variable of the Sensor's pod that holds the check."""
 
-NORMALISE = "return event"
-"""The transformation before the filter: Argo parses the event and writes it anew.
 
-Without it the filter would read the last of two keys of one name and the trigger the first, so that a value could
-walk past the filter; and a null would arrive as the text "null" instead of being as good as absent.
-"""
+def naming(prefix: str) -> str:
+    """Return the script for ``transform`` that adds `run`: the run's name by its Idempotency-Key, empty without one.
+
+    A transformation has a second good: Argo parses the event and writes it anew. Without it the filter would read the
+    last of two keys of one name and the trigger the first, so that a value could walk past the filter; and a null would
+    arrive as the text "null" instead of being as good as absent.
+    """
+    return (
+        'local keys = event.header["Idempotency-Key"]\n'
+        f'event.run = keys and "{prefix}" .. tostring(keys[1]) or ""\n'
+        "return event\n"
+    )
 
 
-def script(parameters: Iterable[Parameter], *, keyed: bool) -> str:
+def script(parameters: Iterable[Parameter]) -> str:
     """Return the script that passes an event whose body fits `parameters`; it needs :func:`environment`.
 
     The local gateway tells its caller what the script leaves in the global `reason`.
 
     Args:
         parameters: what the runbook takes; one without a default is required.
-        keyed: pass only events with a valid Idempotency-Key; else only those without one.
     """
     rules = "\n".join(f"  {_table(_rule(parameter))}," for parameter in parameters)
     return (
         f"local rules = {{\n{rules}\n}}\n"
         "local passed\n"
-        f'passed, reason = assert(loadstring(os.getenv("{VARIABLE}")))(event, {_value(keyed)}, rules)\n'
+        f'passed, reason = assert(loadstring(os.getenv("{VARIABLE}")))(event, rules)\n'
         "return passed\n"
     )
 

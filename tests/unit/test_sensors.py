@@ -81,7 +81,6 @@ def test_a_good_body_becomes_the_templates_workflow(runbook: Runbook) -> None:
 def test_a_key_is_the_end_of_the_runs_name(runbook: Runbook) -> None:
     workflow = started(runbook, good_body(runbook), "2026-11-a1")
     assert workflow["metadata"]["name"] == f"{runbook.name}-2026-11-a1"
-    assert "generateName" not in workflow["metadata"]
     assert len(f"{runbook.name}-") + 40 <= 63
 
 
@@ -139,21 +138,12 @@ def test_a_text_means_the_same_to_the_step_and_to_the_filter(text: Text) -> None
     tried = ["a", "ab", "a-b", "-a", "a-", "a.b", "9a", "a9", "A", "a b", "a\n", "", "é", "a%b", "a_b", "a/b:c", "a+b"]
     tried += ["a" * n for n in (text.max_length - 1, text.max_length, text.max_length + 1)]
     for value in tried:
-        passes = run(script(runbook.parameters, keyed=False), event({"t": value}), environment()).value
+        passes = run(script(runbook.parameters), event({"t": value}), environment()).value
         assert passes is bool(re.fullmatch(text.regex[1:-1], value, re.DOTALL)), value
 
 
 def test_classes_are_escaped() -> None:
     assert lua_class("a-z0-9.%-") == "a-z0-9%.%%%-"
-
-
-def test_each_event_concerns_one_dependency_only() -> None:
-    parameters = DRILL.parameters
-    body = {"cluster": "demo"}
-    for key in (None, "k"):
-        passed = [run(script(parameters, keyed=keyed), event(body, key), environment()) for keyed in (True, False)]
-        assert [one.value for one in passed] == ([False, True] if key is None else [True, False])
-        assert all(one.reason is None for one in passed)
 
 
 def test_targets_have_no_fallback_anywhere() -> None:
@@ -182,7 +172,7 @@ def test_argo_events_can_start_the_sensor_s_pod() -> None:
 
 def test_a_filter_without_its_check_lets_nothing_pass() -> None:
     with pytest.raises(ScriptError, match="loadstring"):
-        run(script(DRILL.parameters, keyed=False), event({"cluster": "demo"}))
+        run(script(DRILL.parameters), event({"cluster": "demo"}))
 
 
 def test_what_a_filter_compiles_stays_in_the_sandbox() -> None:
@@ -259,7 +249,7 @@ def test_an_internal_template_has_no_endpoint_list_entry() -> None:
     [
         ("spec.dependencies[0].filters.exprs", lambda s: s["dependencies"][0]["filters"].update(exprs=[])),
         ("spec.dependencies[0].transform.jq", lambda s: s["dependencies"][0]["transform"].update(jq=".")),
-        ("spec.triggers[1].rateLimit", lambda s: s["triggers"][1].update(rateLimit={})),
+        ("spec.triggers[0].rateLimit", lambda s: s["triggers"][0].update(rateLimit={})),
         ("spec.triggers[0].template.conditions", lambda s: s["triggers"][0]["template"].update(conditions="a && b")),
         ("spec.triggers[0].template.conditions", lambda s: s["triggers"][0]["template"].pop("conditions")),
         ("spec.triggers[0].template.argoWorkflow", lambda s: s["triggers"][0]["template"].update(argoWorkflow={})),

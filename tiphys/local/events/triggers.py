@@ -116,6 +116,9 @@ def _build(sensor: Object, trigger: Object, event: Object) -> Fired:
         except PathError as error:
             raise Refusal(f"the Sensor's trigger {template['name']} cannot be built: {error}") from error
     meta = workflow["metadata"]
+    if not meta.get("name"):
+        # As the API server reads it: an empty name is none.
+        meta.pop("name", None)
     meta.setdefault("namespace", sensor["metadata"]["namespace"])
     labels = {
         "events.argoproj.io/sensor": sensor["metadata"]["name"],
