@@ -18,7 +18,7 @@ _json = click.option("-o", "output", type=click.Choice(["json"]), help="Print JS
 @of_cluster
 def templates(cluster: Cluster, name: str | None, output: str | None) -> None:
     """List the templates, or show the parameters of template NAME."""
-    from tiphys.runs.listing import parameter_rows, table, template_page, template_rows
+    from tiphys.runs.listing import parameter_rows, template_list, template_page, template_rows
 
     if name is not None:
         template = cluster.template(name)
@@ -33,7 +33,7 @@ def templates(cluster: Cluster, name: str | None, output: str | None) -> None:
     elif not rows:
         click.echo(f"Namespace {cluster.namespace} has no templates; `tiphys up` applies them, or `kubectl apply`.")
     else:
-        click.echo("\n".join(table(rows, ("name", "about"))))
+        click.echo("\n".join(template_list(rows)))
         click.echo("\n`tiphys templates NAME` shows the parameters of one.", err=True)
 
 

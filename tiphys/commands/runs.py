@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tiphys.runs.api import Cluster, Object, address
-from tiphys.runs.arguments import faults_by_rules, workflow
-from tiphys.runs.errors import NotFound, ToolError
+from tiphys.runs.arguments import faults_by_rules, scheduled, workflow
+from tiphys.runs.errors import Forbidden, NotFound, ToolError
 from tiphys.runs.nodes import ENDED, phase_of
 
 if TYPE_CHECKING:
@@ -64,12 +64,18 @@ def submit(
 ) -> None:
     """Run TEMPLATE with parameters; `tiphys templates` lists the templates.
 
-    They are checked against the template before anything is created.
+    They are checked against the template before anything is created. The name of a CronWorkflow, such as reap or
+    cronwf/reap, runs what that would run at its next time.
     """
-    template, values, rules = _checked(cluster, template, pairs)
+    schedule = _schedule(cluster, template)
+    template, values, rules = _checked(cluster, template, pairs, schedule)
     if name is not None and not NAME.fullmatch(name):
         raise ToolError(f"{name!r} is no name for a run: at most 63 characters of a-z, 0-9 and -, not - at its ends")
-    wanted = workflow(template, values, name=name, labels={"tiphys.dev/trigger": "submit"})
+    labels = {"tiphys.dev/trigger": "submit"}
+    if schedule is not None:
+        wanted = scheduled(schedule, values, name=name, labels=labels)
+    else:
+        wanted = workflow(template, values, name=name, labels=labels)
     run = cluster.create_workflow(wanted, dry_run)
     run_name = str(run["metadata"].get("name") or f"{template}-")
     if dry_run:
@@ -240,8 +246,27 @@ def _values(pairs: Iterable[str]) -> dict[str, str]:
     return values
 
 
+def _schedule(cluster: Cluster, named: str | None) -> Object | None:
+    """Return the CronWorkflow that is meant: by `cronwf/NAME` as in Argo's tool, or by a name that no template has."""
+    if named is None:
+        return None
+    kind, slash, name = named.rpartition("/")
+    if slash and kind not in ("cronwf", "cronworkflow"):
+        raise ToolError(f"{named!r}: expected the name of a template, or cronwf/NAME")
+    if slash:
+        return cluster.schedule(name)
+    try:
+        cluster.template(name)
+        return None
+    except NotFound as missing:
+        try:
+            return cluster.schedule(name)
+        except (NotFound, Forbidden):
+            raise missing from None
+
+
 def _checked(
-    cluster: Cluster, template: str | None, pairs: Iterable[str]
+    cluster: Cluster, template: str | None, pairs: Iterable[str], schedule: Object | None = None
 ) -> tuple[str, dict[str, str], dict[str, Parameter]]:
     """Return a template's name, the values given for it and its parameters, if the values fit."""
     from tiphys.runs.rules import rules_of
@@ -250,7 +275,11 @@ def _checked(
     if template is None:
         known = sorted(one["metadata"]["name"] for one in cluster.list("workflowtemplates"))
         raise ToolError(f"which template? `tiphys templates` tells of each: {', '.join(known) or 'there is none'}")
-    found = cluster.template(template)
+    if schedule is not None:
+        template = str(schedule["metadata"]["name"])
+        found = {"metadata": {"name": template}, "spec": schedule["spec"]["workflowSpec"]}
+    else:
+        found = cluster.template(template)
     rules = rules_of(found)
     if wrong := faults_by_rules(found, values, rules):
         raise ToolError("; ".join(wrong))

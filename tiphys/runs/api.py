@@ -112,6 +112,10 @@ class Cluster:
             hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(names) or 'none'}"
             raise NotFound(f"namespace {self.namespace} has no template {name}; {hint}") from error
 
+    def schedule(self, name: str) -> Object:
+        """Return a CronWorkflow."""
+        return self.call("GET", f"{self.argo('cronworkflows')}/{name}")
+
     def create_workflow(self, workflow: Object, dry_run: bool = False) -> Object:
         """Create a Workflow, or with `dry_run` let the API server check it only."""
         return self.call("POST", self.argo("workflows"), workflow, query={"dryRun": "All"} if dry_run else None)

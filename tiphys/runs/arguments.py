@@ -79,6 +79,30 @@ def workflow(
     }
 
 
+def scheduled(
+    schedule: dict[str, Any],
+    given: Mapping[str, str],
+    *,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the Workflow that a CronWorkflow makes at its next time, with the given values in place of its own."""
+    of = str(schedule["metadata"]["name"])
+    spec = dict(schedule["spec"]["workflowSpec"])
+    if given:
+        arguments = spec.get("arguments") or {}
+        own = [one for one in arguments.get("parameters") or [] if one["name"] not in given]
+        new = [{"name": key, "value": value} for key, value in given.items()]
+        spec["arguments"] = {**arguments, "parameters": own + new}
+    meta = {"name": name} if name else {"generateName": f"{of}-"}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {**meta, "labels": {**(labels or {}), "workflows.argoproj.io/cron-workflow": of}},
+        "spec": spec,
+    }
+
+
 def _near(word: str, words: list[str]) -> str:
     close = difflib.get_close_matches(word, words, n=1)
     return f" (did you mean {close[0]}?)" if close else ""

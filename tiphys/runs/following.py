@@ -201,7 +201,9 @@ class Journal:
         found = _with_words(workflow, said)
         status = workflow.get("status") or {}
         at = when(status.get("finishedAt")) or when(status.get("startedAt"))
-        whole = Row("", 0, name, phase_of(workflow), _headline(workflow, found), seconds_of(workflow), "", 1, at)
+        told = [row.name for row in found if row.pod and row.phase in FAILED and row.message and row.name != name]
+        why = f"{', '.join(told)} failed" if told and phase_of(workflow) in FAILED else _headline(workflow, found)
+        whole = Row("", 0, name, phase_of(workflow), why, seconds_of(workflow), "", 1, at)
         # What consists of steps ends after them and starts before them; timestamps have whole seconds.
         depths = {row.id: -row.depth if row.phase in DONE else row.depth for row in found}
         steps = [row for row in found if row.name != name]

@@ -14,7 +14,7 @@ from tiphys.runs.rules import expected, rules_of
 ABOUT = "workflows.argoproj.io/description"
 TITLE = "workflows.argoproj.io/title"
 INTERNAL_LABEL = "tiphys.dev/internal"
-WIDTH = 100
+WIDTH = 80
 
 
 def template_rows(templates: Sequence[Object]) -> list[dict[str, str]]:
@@ -92,6 +92,19 @@ def _template_of(workflow: Object) -> str:
     reference = (workflow["spec"].get("workflowTemplateRef") or {}).get("name")
     labels = workflow["metadata"].get("labels") or {}
     return str(reference or labels.get("workflows.argoproj.io/cron-workflow") or "")
+
+
+def template_list(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Return rows of `template_rows` as lines of a terminal's width; a long purpose goes on below its beginning."""
+    width = max(len(one["name"]) for one in rows)
+    lines = []
+    for name, about in [("NAME", "ABOUT"), *((one["name"], one["about"]) for one in rows)]:
+        wrapped = textwrap.wrap(about, max(WIDTH - width - 2, 20), break_on_hyphens=False) or [""]
+        lines += [
+            f"{left:<{width}}  {part}".rstrip()
+            for left, part in zip([name, *[""] * len(wrapped)], wrapped, strict=False)
+        ]
+    return lines
 
 
 def table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> list[str]:
