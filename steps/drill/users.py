@@ -104,7 +104,7 @@ class Users(threading.Thread):
         self._stopped.set()
         if self.ident is not None:
             self.join(LAST_CALL_SECONDS + 2.0)
-        return sorted([*self.requests, *self._unanswered])
+        return sorted([*self.requests, *self._unanswered], key=lambda each: each.start)
 
     async def _send(self) -> None:
         under_way: dict[asyncio.Task[None], float] = {}
@@ -119,10 +119,12 @@ class Users(threading.Thread):
                 await asyncio.sleep(due - self._clock())
             if under_way:
                 await asyncio.wait(list(under_way), timeout=LAST_CALL_SECONDS)
-            self._unanswered = [Request(start, None) for start in under_way.values()]
-            for task in list(under_way):
+            left = dict(under_way)
+            for task in left:
                 task.cancel()
-            await asyncio.gather(*list(under_way), return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
+            # One that ended at the last moment is among the requests already.
+            self._unanswered = [Request(start, None) for task, start in left.items() if task.cancelled()]
 
     def _over(self, under_way: dict[asyncio.Task[None], float], task: asyncio.Task[None]) -> None:
         del under_way[task]

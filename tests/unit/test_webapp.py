@@ -79,8 +79,9 @@ async def test_nobody_waits_long_for_a_session(database: dict[str, str], monkeyp
     visits = webapp.Visits(database)
     for _ in range(webapp.SESSIONS):
         await visits._free.acquire()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(visits.visit(), 10)
+    async with asyncio.timeout(30):
+        with pytest.raises(TimeoutError):
+            await visits.visit()
     visits.close()
 
 
