@@ -144,7 +144,7 @@ class _Run:
         workflow: str,
         on_progress: Callable[[Progress], None],
         stop_reason: Callable[[], str],
-        hopeless: Callable[[Object], str],
+        hopeless: Callable[[Object], str] = lambda pod: "",
     ) -> None:
         self._kube, self._cluster, self._credentials, self._wish = kube, cluster, credentials, wish
         self._workflow, self._tell, self._stop_reason = workflow, on_progress, stop_reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -224,7 +225,9 @@ def _rolled(roll: Roll, story: Story, noted: intent.Intent, stop_reason: Callabl
             story.measure()
         if not told.startswith("GOING BACK FAILED"):
             intent.try_to_remove(roll.kube, roll.cluster, roll.workflow)
-        error.args = (f"{error} {told} {' '.join(story.felt())}".rstrip(),)
+        felt = f" Of clients that wrote meanwhile: {'; '.join(story.felt())}." if story.seen else ""
+        story.ended = f"asked for {roll.target}: {error}"
+        error.args = (f"{error} {told}{felt}",)
         raise
     release(roll.kube, roll.cluster)
     story.measure()
@@ -286,6 +289,7 @@ class Story:
         done: everything that was finished, in order.
         writes: the clients that write meanwhile, or None.
         seen: what they felt, once they have stopped.
+        ended: why it was not done; empty where it was.
     """
 
     cluster: str
@@ -294,6 +298,7 @@ class Story:
     done: list[Progress] = field(default_factory=list)
     writes: Writes | None = None
     seen: Seen | None = None
+    ended: str = ""
 
     def tell(self, progress: Progress) -> None:
         """Log a progress, and remember what was finished."""
@@ -335,7 +340,8 @@ class Story:
             felt = self.seen.of.get(key) if self.seen else None
             took = f"{one.seconds:6.1f} s" if one.seconds else f"{'':8}"
             lines.append(f"  {what:<34}{took}" + (f", {felt.longest:6.3f} s without a write" if felt else ""))
-        return "\n".join([*lines, *(f"  {line}" for line in self.felt())])
+        why = textwrap.wrap(self.ended, 76, initial_indent="  ", subsequent_indent="  ") if self.ended else []
+        return "\n".join([*lines, *why, *(f"  {line}" for line in self.felt())])
 
 
 def _outputs(kube: Kube, credentials: Credentials, story: Story, summary: str = "") -> Upgraded:

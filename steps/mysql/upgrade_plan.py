@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from steps.mysql.upgrade_checks import Finding
 from steps.mysql.upgrade_path import Back, Path, Version
@@ -27,6 +27,7 @@ class Plan:
         routers: number of Routers.
         routers_behind: those of another version, with it, for people.
         old: the version to go back to.
+        held: whether an earlier run has left the StatefulSet with the update strategy OnDelete.
         backup: what is known of the newest backup, for people.
         make_backup: whether one is made first.
         findings: what was noticed.
@@ -47,12 +48,13 @@ class Plan:
     make_backup: bool = False
     findings: tuple[Finding, ...] = ()
     against: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    held: bool = False
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do: every image and every server is of the target version."""
-        return not self.order and not self.routers_behind and not self.against
+        return not (self.order or self.routers_behind or self.against or self.held)
 
     def now(self) -> str:
         """Say what runs now, in one line."""
@@ -92,7 +94,8 @@ class Plan:
                 f"it may only until the first server has run {target}: {self.old} does not start on data files of "
                 "another series. From then on either go forward (run this again, it goes on where it stopped), or, "
                 "while the primary is an old member: set spec.version back, and for each upgraded member delete "
-                "first its claim (datadir-POD), then its pod: it copies the data from an old member"
+                "first its claim (datadir-POD), then its pod: it copies the data from an old member; at last "
+                f"upgrade-cluster with version={self.old} gives the StatefulSet its strategy back"
             )
             ways.append("after the last member: restore the backup into a new cluster of the old version")
         else:
@@ -109,13 +112,15 @@ class Plan:
         if self.against:
             lines += ["Dry run, nothing was changed. It would be refused:"] if dry_run else ["It is refused:"]
             lines += numbered(self.against)
+            if path.refused:  # there is no plan for a way that leads nowhere
+                return "\n".join(lines)
         elif self.is_done:
             lines.append("Nothing to do: every server, Router and image is of that version.")
         if not self.is_done:
             does = "With that mended it" if self.against else "Dry run, nothing was changed. This" if dry_run else "It"
             lines += [f"{does} would:" if dry_run or self.against else f"{does} will:", *numbered(self.steps())]
         notes = [*self.path.notes, *(str(one) for one in self.findings if not one.stops), *self.warnings]
-        if self.backup and not self.make_backup:
+        if self.backup and not self.make_backup and self.backup not in self.against:
             notes.insert(0, f"backup: {self.backup}")
         if notes:
             lines += ["To know:", *numbered(notes)]

@@ -14,7 +14,7 @@ from steps.mysql.connection import Credentials
 from steps.mysql.restart import weights
 from steps.mysql.restart_plan import SERVER_CONTAINER, in_order, risks
 from steps.mysql.upgrade_checks import ACCEPTABLE, findings
-from steps.mysql.upgrade_images import ROUTER_CONTAINER, tags, template_tag
+from steps.mysql.upgrade_images import HELD, ROUTER_CONTAINER, tags, template_tag
 from steps.mysql.upgrade_path import Version, judge, lowest, parse
 from steps.mysql.upgrade_plan import Plan
 from steps.mysql.upgrade_survey import server_versions, survey
@@ -113,7 +113,8 @@ def preflight(
     against += [path.refused] if path.refused else []
     against += _operator(sight, ask.version)
     noticed = findings(survey(kube, sight.cluster, sight.topology, credentials), path.current, ask.version)
-    against += [str(one) for one in noticed if one.stops and one.name not in ask.accepted]
+    if not path.refused:
+        against += [str(one) for one in noticed if one.stops and one.name not in ask.accepted]
     left = [pod for pod, tag in images.items() if tag != str(ask.version)]
     left += [pod for pod, version in versions.items() if version != ask.version and pod not in left]
     order = in_order(left, sight.topology, weights(sight.topology, credentials))
@@ -136,6 +137,7 @@ def preflight(
         tuple(noticed),
         tuple(against),
         _warnings(sight, versions, images, ask.version),
+        HELD in ((kube.get("statefulsets", cluster)["metadata"].get("annotations")) or {}),
     )
     return plan, sight
 
@@ -185,6 +187,8 @@ def _backup(cluster: str, namespace: str, ask: Wanted, backups: Catalogue | str 
 
 def _hours(age: timedelta) -> str:
     seconds = age.total_seconds()
+    if seconds < 120:
+        return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 

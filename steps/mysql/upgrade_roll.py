@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from steps.errors import Refused, StepError, Temporary, VerdictAborted, VerdictFail
+from steps.errors import Refused, StepError, VerdictAborted
 from steps.kube.client import Kube, Object
 from steps.kube.pods import name_of
 from steps.log import log
@@ -74,6 +75,7 @@ class Roll:
                 "own order: something else sets it. Let that leave it alone."
             )
         self.on_progress(Progress("routers", f"{self.cluster}-router", "router"))
+        began = time.monotonic()
         wait_for_routers(
             self.kube,
             self.cluster,
@@ -82,7 +84,8 @@ class Roll:
             seconds=self.routers_seconds,
             check=self._routers_may_come,
         )
-        self.on_progress(Progress("routers-ready", f"{self.cluster}-router", "router"))
+        took = time.monotonic() - began
+        self.on_progress(Progress("routers-ready", f"{self.cluster}-router", "router", seconds=took))
         restart(
             self.kube,
             self.cluster,
@@ -167,5 +170,3 @@ class Roll:
 
 ROUTER_LOOKS = 20
 """Looks, two a second, at which a Router's pod has to be hopeless before it is given up."""
-
-ENDS_THE_RUN = (VerdictFail, VerdictAborted, Temporary)
