@@ -13,7 +13,7 @@ CI_PYTEST := timeout --foreground --verbose --signal=TERM --kill-after=3m 35m \
 	pytest --reruns 1 --rerun-show-tracebacks --max-suite-reruns 5 --durations 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit scenarios e2e lint format render bench ci clean
+.PHONY: help setup demo cluster test unit scenarios e2e lint format render bench ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ $(VENV)/.ready: requirements.lock requirements-uv.lock pyproject.toml
 
 demo: setup ## One webhook, one measured failover (KEEP=1 leaves it running)
 	@tiphys demo $(if $(KEEP),--keep)
+
+cluster: setup ## A cluster in Docker, by kind, with Argo and MySQL Operator
+	@python -m tiphys.install.kind
 
 # Side by side, since both mostly wait; the scenarios' lines carry a mark.
 test: setup ## All tests: units and scenarios, side by side

@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(BOUND_SECONDS))
+    # Before `real` puts the pack's accounts there: an install starts from a cluster without them.
+    items.sort(key=lambda item: item.path.name != "test_install.py")
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +84,12 @@ def tell() -> Tell:
         FIGURES.append({**figures, **more})
 
     return kept
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[dict[str, object]]:
+    """What is shown at the end of the log."""
+    return FIGURES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
