@@ -61,6 +61,7 @@ def test_with_it_each_container_runs_its_role_of_the_clusters_version(monkeypatc
         told = [item["name"] for item in one["env"]]
         assert set(POD) <= set(told) and len(told) == len(set(told))
         assert {"name": "tmp", "mountPath": "/tmp"} in one["volumeMounts"]
+        assert one["resources"]["requests"]["cpu"] == ("500m" if "mysql" in one["name"] else "50m")
         assert one["securityContext"]["readOnlyRootFilesystem"] and one["securityContext"]["capabilities"]
     own = next(one for one in pods[0]["containers"] if one["name"] == "own")
     assert own == {"name": "own", "image": "registry.example/own:1"}
