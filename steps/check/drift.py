@@ -21,6 +21,10 @@ _OWN = re.compile(
 """Variables in which the members of a group differ without anything being wrong: who and where each is, what it does
 just now, and what it is called in a switch; versions are a check of their own."""
 
+_SIZED = frozenset({"back_log", "host_cache_size", "thread_cache_size"})
+"""What a server sizes after max_connections when it starts: members that started before that was changed have another
+value. One that is written down is held against that all the same."""
+
 
 def judge_members_settings(servers: Sequence[Server]) -> list[Finding]:
     """Compare the members' settings with each other."""
@@ -29,7 +33,7 @@ def judge_members_settings(servers: Sequence[Server]) -> list[Finding]:
         return []
     names = set.intersection(*(set(server.settings) for server in known))
     apart = []
-    for name in sorted(each for each in names if not _OWN.fullmatch(each)):
+    for name in sorted(each for each in names - _SIZED if not _OWN.fullmatch(each)):
         values = {server.pod: server.settings[name] for server in known}
         if len(set(values.values())) > 1:
             apart.append(f"{name}: {_told(values)}")

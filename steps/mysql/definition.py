@@ -181,7 +181,7 @@ def compare(cluster: Object, asked: Asked) -> Difference:
     if asked.mycnf and my_cnf(asked.mycnf) != spec.get("mycnf"):
         refusals.append(
             f"{name} was made with other server settings, and the operator ignores a changed spec.mycnf: "
-            "leave mycnf empty here and set them with SET PERSIST"
+            "leave mycnf empty here and run set-config with settings=..."
         )
     template = spec.get("datadirVolumeClaimTemplate") or {}
     storage = ((template.get("resources") or {}).get("requests") or {}).get("storage")

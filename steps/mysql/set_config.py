@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -145,33 +145,53 @@ def _apply(
 ) -> list[str]:
     """Write the settings down, set what can be set, restart for the others, read everything back."""
     settings_files.write(kube, cluster, before.wrote, [before.files])
+    pods = plan.restarts
+    # A member that refuses is seen before any restart. What a server does not start with must find nothing persisted:
+    # it would size itself after that, and could not be told otherwise while it is down.
+    _set(kube, cluster, credentials, plan, persist=not pods)
+    if not pods:
+        _read_back(kube, cluster, credentials, plan)
+        return []
+    static = replace(plan, wanted=tuple(one for one in plan.wanted if one.name in plan.static))
+    rolled = roll(
+        kube,
+        cluster,
+        credentials,
+        pods,
+        before.servers,
+        workflow=workflow,
+        seconds=seconds,
+        stop_reason=stop_reason,
+        verify=lambda pod: _read_back(kube, cluster, credentials, static, [pod]),
+    )
+    _set(kube, cluster, credentials, plan, persist=True)
+    _read_back(kube, cluster, credentials, plan)
+    return rolled
+
+
+def _set(kube: Kube, cluster: str, credentials: Credentials, plan: Plan, *, persist: bool) -> None:
     addresses = server_addresses(kube.servers(cluster))
-    lacking = plan.lacking
     with ExitStack() as stack:
         members: dict[str, Any] = {
-            pod: stack.enter_context(session(addresses[pod], SERVER_PORT, credentials, what=pod)) for pod in lacking
+            pod: stack.enter_context(session(addresses[pod], SERVER_PORT, credentials, what=pod))
+            for pod in plan.lacking
         }
-        set_everywhere(members, lacking, plan.static)
-    rolled = list[str]()
-    if pods := plan.restarts:
-        rolled = roll(
-            kube,
-            cluster,
-            credentials,
-            pods,
-            before.servers,
-            workflow=workflow,
-            seconds=seconds,
-            stop_reason=stop_reason,
-        )
+        set_everywhere(members, plan.lacking, plan.static, persist=persist)
+
+
+def _read_back(
+    kube: Kube, cluster: str, credentials: Credentials, plan: Plan, only: Collection[str] | None = None
+) -> None:
+    """Raise NotTaken where a member has another value than was asked for."""
     for pod, address in server_addresses(kube.servers(cluster)).items():
+        if only is not None and pod not in only:
+            continue
         with session(address, SERVER_PORT, credentials, what=pod, timeout=TIMEOUT) as connection:
             server = server_of(connection, pod)
         state = State(pod, server.settings, server.persisted)
         if other := [one for one in plan.wanted if not state.has(one)]:
             has = ", ".join(f"{one.name}={state.settings.get(one.name)!r} and not {one.written!r}" for one in other)
             raise NotTaken(pod, f"it has {has}, read back")
-    return rolled
 
 
 def _undone(kube: Kube, cluster: str, workflow: str, before: Before, credentials: Credentials) -> str:
@@ -222,7 +242,7 @@ def told(seen: Seen, against: Sequence[str], cluster: str) -> str:
         lines += ["It would be refused:", *(line for one in against for line in _wrapped(f"- {one}"))]
     else:
         would = f"It would change {count(len(names), 'setting')}" if names else "Everything is so already"
-        order = f", and restart {', '.join(restarts)}, one after another, the primary last" if restarts else ""
+        order = f", and restart {', '.join(restarts)}: one after another, the primary last" if restarts else ""
         lines += _wrapped(f"{would}{order}.")
     return "\n".join(lines + [line for note in seen.notes for line in _wrapped(f"note: {note}")])
 

@@ -17,6 +17,8 @@ from steps.mysql.settings_check import VALUE_SQL
 KIND_SQL = "SELECT data_type FROM performance_schema.variables_metadata WHERE variable_name = %s"
 PERSISTED_SQL = "SELECT variable_value FROM performance_schema.persisted_variables WHERE variable_name = %s"
 
+WRONG_VALUE = 1231
+
 
 class NotTaken(StepError):
     """A member does not take a setting.
@@ -27,7 +29,7 @@ class NotTaken(StepError):
     """
 
     def __init__(self, pod: str, why: str) -> None:
-        super().__init__(f"{pod} did not take the settings: {why}")
+        super().__init__(f"{pod} did not take the settings: {why.rstrip('.')}.")
         self.pod, self.why = pod, why
 
 
@@ -62,13 +64,16 @@ def remember(connection: Any, dynamic: Mapping[str, bool]) -> list[Kept]:
     return found
 
 
-def set_everywhere(members: Mapping[str, Any], settings: Mapping[str, Sequence[Setting]], static: set[str]) -> None:
-    """Set dynamic variables on members, persisted, and take away what hides a static one at the next start.
+def set_everywhere(
+    members: Mapping[str, Any], settings: Mapping[str, Sequence[Setting]], static: set[str], *, persist: bool = True
+) -> None:
+    """Set dynamic variables on members, and take away what hides a static one at the next start.
 
     Args:
         members: pod to an open connection to its server; their ``sql_mode`` is changed.
         settings: pod to what it is to have, checked before (:mod:`steps.mysql.settings_check`).
         static: names of variables that take effect with a restart: the ConfigMap has their values.
+        persist: keep them over a restart of the server in its pod; where pods are restarted next, that comes after.
 
     Raises:
         NotTaken: a member refused one. Nothing is undone.
@@ -83,7 +88,8 @@ def set_everywhere(members: Mapping[str, Any], settings: Mapping[str, Sequence[S
                     query(connection, f"RESET PERSIST IF EXISTS {quoted(one.name)}")
                     continue
                 before = now(connection, one.name)
-                query(connection, f"SET PERSIST {quoted(one.name)} = %s", [_value(connection, one.name, one.value)])
+                verb = "PERSIST" if persist else "GLOBAL"
+                query(connection, f"SET {verb} {quoted(one.name)} = %s", [_value(connection, one.name, one.value)])
                 log("set", pod=pod, name=one.name, before=before, now=now(connection, one.name))
         except (mysql.connector.Error, StepError) as error:
             raise NotTaken(pod, str(getattr(error, "msg", "") or error)) from error
@@ -98,14 +104,25 @@ def put_back(connection: Any, kept: Sequence[Kept]) -> None:
         mysql.connector.Error: the server does not take them, or is gone.
     """
     for one in reversed(kept):
+        if remember(connection, {one.name: one.dynamic}) == [one]:
+            continue
         if one.dynamic:
-            verb = "GLOBAL" if one.persisted is None else "PERSIST"
-            query(connection, f"SET {verb} {quoted(one.name)} = %s", [_value(connection, one.name, one.value)])
+            _set(connection, "GLOBAL" if one.persisted is None else "PERSIST", one)
         if one.persisted is None:
             query(connection, f"RESET PERSIST IF EXISTS {quoted(one.name)}")
         elif not one.dynamic or one.persisted != one.value:
             value = _value(connection, one.name, one.persisted)
             query(connection, f"SET PERSIST_ONLY {quoted(one.name)} = %s", [value])
+
+
+def _set(connection: Any, verb: str, one: Kept) -> None:
+    sql = f"SET {verb} {quoted(one.name)} = "
+    try:
+        query(connection, f"{sql}%s", [_value(connection, one.name, one.value)])
+    except mysql.connector.Error as error:
+        if one.value or error.errno != WRONG_VALUE:
+            raise
+        query(connection, f"{sql}DEFAULT")  # NULL is told as the empty text, and some take neither of them
 
 
 def differing(before: Sequence[Kept], after: Sequence[Kept]) -> list[str]:

@@ -7,6 +7,7 @@ sessions only or read-only (1238); with STRICT_ALL_TABLES a value out of range i
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from steps.mysql.settings import Setting
 
 UNKNOWN_VARIABLE, READ_ONLY, NOT_GLOBAL = 1193, 1238, 1228
 RANGE_SQL = "SELECT data_type, min_value, max_value FROM performance_schema.variables_metadata WHERE variable_name = %s"
+NAMES_SQL = "SELECT variable_name FROM performance_schema.global_variables"
 VALUE_SQL = "SELECT variable_value FROM performance_schema.global_variables WHERE variable_name = %s"
 
 
@@ -52,7 +54,7 @@ def check(connection: Any, settings: Sequence[Setting]) -> list[Answer]:
 def _check(connection: Any, one: Setting) -> Answer:
     rows = query(connection, VALUE_SQL, [one.name])
     if not rows:
-        return Answer(one.name, refused=f"there is no variable {one.name} in this server")
+        return Answer(one.name, refused=f"there is no variable {one.name} in this server{_meant(connection, one.name)}")
     now, dynamic = str(rows[0][0]), True
     try:
         query(connection, f"SET GLOBAL {quoted(one.name)} = @@GLOBAL.{quoted(one.name)}")
@@ -61,6 +63,12 @@ def _check(connection: Any, one: Setting) -> Answer:
             return Answer(one.name, now=now, refused=f"{one.name} cannot be set: {error.msg}")
         dynamic = False
     return Answer(one.name, dynamic, now, _out_of_range(connection, one))
+
+
+def _meant(connection: Any, name: str) -> str:
+    known = [str(row[0]) for row in query(connection, NAMES_SQL)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _out_of_range(connection: Any, one: Setting) -> str:

@@ -99,9 +99,8 @@ class Plan:
             kept = state.persisted.get(one.name)
             if kept is not None and not same(kept, shown):
                 shown += f" ({kept} persisted)"
-            effect = "is so" if state.has(one) else "at once" if dynamic else "restart"
-            if not dynamic and state.runs_with(one) and effect != "is so":
-                effect = "is so"
+            later = not dynamic and not state.runs_with(one)
+            effect = "is so" if state.has(one) else "restart" if later else "at once"
             groups.setdefault((shown, effect), []).append(state.pod)
         for where, text in (("spec.mycnf", self.before.mycnf or ""), ("ConfigMap", self.before.file)):
             told = settings_of(text).get(one.name)

@@ -36,6 +36,7 @@ def roll(
     workflow: str,
     seconds: int = 0,
     stop_reason: Callable[[], str] = lambda: "",
+    verify: Callable[[str], None] = lambda pod: None,
 ) -> list[str]:
     """Restart the servers in some pods, one after another, as rolling-restart does; return those that were.
 
@@ -48,6 +49,7 @@ def roll(
         workflow: whose note is on the cluster.
         seconds: how long one may take; 0 derives it.
         stop_reason: asked all the time; a text stops it.
+        verify: looks at each server before the next one goes; its error stops it.
 
     Raises:
         NotTaken: a server does not start, or did not come back.
@@ -60,6 +62,7 @@ def roll(
     def tell(progress: Progress) -> None:
         log(progress.kind, pod=progress.pod, was=progress.was, number=progress.number, of=progress.of)
         if progress.kind == "restarted":
+            verify(progress.pod)
             done.append(progress.pod)
 
     identities = {name_of(pod): SPARED for pod in kube.servers(cluster)} | {pod: known[pod] for pod in pods}
@@ -116,7 +119,7 @@ def _said(kube: Kube, pod: str) -> str:
             log("log-not-read", pod=pod, why=str(error))
             continue
         if found:
-            return f": {found['text']}"
+            return f": {re.sub(r'^/[^ ]*/', '', found['text'])}"
     return ""
 
 

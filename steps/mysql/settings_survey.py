@@ -14,7 +14,7 @@ from steps.kube.errors import NotFound
 from steps.mysql import settings_files
 from steps.mysql.cnf import settings_of
 from steps.mysql.connection import SERVER_PORT, Credentials, session
-from steps.mysql.settings import Setting, of_names, warnings
+from steps.mysql.settings import Setting, forbidden, of_names, warnings
 from steps.mysql.settings_check import check
 from steps.mysql.settings_plan import Plan, State, to_mend, to_set
 from steps.mysql.topology import server_addresses
@@ -53,7 +53,10 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         raise settings_files.missing(error, cluster) from error
     against, notes, dropped = list[str](), list[str](), tuple[str, ...]()
     if asked is None:
-        wanted = of_names(settings_of(files.mycnf or ""))
+        written = of_names(settings_of(files.mycnf or ""))
+        # A primary that is given super_read_only=ON, which a my.cnf may well say, takes no more writes.
+        wanted = [one for one in written if not forbidden([one])]
+        notes += [f"only written down, and set on no member: {why}" for why in forbidden(written)]
         after, dropped = to_mend(files)
     else:
         wanted = list(asked)

@@ -110,11 +110,19 @@ def test_commands_in_containers_tell_their_exit_code(platform: Platform, demo: s
         platform.kube.execute(f"{demo}-0", "no-such-container", ["true"])
 
 
-def test_scaling_up_and_back_keeps_the_primary_and_the_rows(platform: Platform, demo: str) -> None:
+def connections(platform: Platform, cluster: str) -> set[int]:
+    sql = "SELECT @@GLOBAL.max_connections"
+    return {ask(platform, cluster, one.address, SERVER_PORT, sql)[0][0] for one in topology(platform, cluster).members}
+
+
+def test_scaling_up_and_back_keeps_the_primary_and_the_rows_and_what_was_set(platform: Platform, demo: str) -> None:
     platform.succeeds("scale-cluster", cluster=demo, servers=3, delete_claims="true")  # what a first try left
+    platform.succeeds("set-config", cluster=demo, settings="max_connections=222")
+    assert connections(platform, demo) == {222}
     up = platform.succeeds("scale-cluster", cluster=demo, servers=4, timeout_seconds=240)
     assert (up.outputs["servers-before"], up.outputs["servers-after"]) == ("3", "4")
-    assert topology(platform, demo).is_whole
+    assert topology(platform, demo).is_whole and len(topology(platform, demo).members) == 4
+    assert connections(platform, demo) == {222}, "the new server has read it from the ConfigMap"
     assert "tolerate as many failures as 3" in platform.logs(up)
     # The server that will go is made the primary, as a failover may do at any time.
     last = topology(platform, demo).of_pod("demo-3")

@@ -53,9 +53,10 @@ def test_two_ways_to_write_one_value(one: str, other: str) -> None:
 
 
 def test_members_differ_in_what_matters_only() -> None:
-    ours = [server(0), server(1, settings={"server_id": "1001"}), server(2)]
+    sized = {"server_id": "1001", "host_cache_size": "461"}
+    ours = [server(n, settings=sized if n == 1 else {"host_cache_size": "428"}) for n in range(3)]
     assert only(drift.judge_members_settings(ours)).severity == OK
-    ours[1] = server(1, settings={"max_connections": "99"})
+    ours[1] = server(1, settings={**sized, "max_connections": "99"})
     assert "demo-1 has '99', the others '151'" in only(drift.judge_members_settings(ours)).seen
 
 
