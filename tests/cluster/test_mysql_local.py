@@ -1,4 +1,4 @@
-"""The image for trials: a cluster of three comes up by it and outlives its primary's pod, where TIPHYS_E2E_MYSQL=1 asks.
+"""The image for trials: a cluster of three comes up by it and outlives its primary's pod, if TIPHYS_E2E_MYSQL=1 asks.
 
 The nodes must have the image (images/mysql-local) already, and nobody else's operator may care for InnoDBClusters.
 """
