@@ -53,6 +53,7 @@ WHO = {
     "drill/run.py": [RUNBOOKS],
     "drill/sampler.py": [RUNBOOKS],
     "drill/server_signal.py": [RUNBOOKS],
+    "drill/site.py": [RUNBOOKS],
     "drill/target.py": [RUNBOOKS],
     "drill/undo.py": [RUNBOOKS, REAP, CONFIG, UPGRADES],
     "drill/verification.py": [RUNBOOKS, UPGRADES],
