@@ -43,6 +43,7 @@ LONGEST_RUN = 3600.0
 LOOK_SECONDS = 1.0
 FELT = re.compile(r"^ +(.+?) {2,}([0-9.]+) s, +([0-9.]+) s without a write$", re.MULTILINE)
 """A line of the summary of a rolling restart: what was done, how long it took, the longest time without a write."""
+DOUBT = re.compile(r"lost, (\d+) in doubt")
 
 
 @dataclass
@@ -103,7 +104,9 @@ def read(made: Run, outputs: Mapping[str, str]) -> None:
         made.downtime = float(text)
     if text := outputs.get("lost-writes"):
         made.lost = int(text)
-    if text := outputs.get("in-doubt-writes"):
+    # switch-primary tells them in its summary only.
+    told = DOUBT.search(outputs.get("summary", ""))
+    if text := outputs.get("in-doubt-writes") or (told[1] if told else ""):
         made.in_doubt = int(text)
     made.parts = {what: float(felt) for what, _, felt in FELT.findall(outputs.get("summary", ""))}
     if made.ended != "Succeeded":

@@ -33,6 +33,8 @@ def test_a_run_says_what_clients_felt_in_each_part_and_what_is_wrong_with_it() -
     assert (good.downtime, good.lost, good.in_doubt, good.wrong) == (1.062, 0, 2, [])
     assert good.parts == {"demo-2 restarted (secondary)": 0.554, "primary demo-0 -> demo-1": 1.06}
     assert "1.062 s without a write (primary demo-0 -> demo-1), lost 0, in doubt 2" in good.line()
+    switch = "demo: primary demo-0 -> demo-1\n  writes: 618 acknowledged, 0 lost, 4 in doubt"
+    assert made(9, write_downtime_seconds="0.3", lost_writes="0", summary=switch).in_doubt == 4
     assert made(2, write_downtime_seconds="0.5", lost_writes="3").wrong == ["3 acknowledged writes are lost"]
     cut_off = made(3, "Failed", write_downtime_seconds="", lost_writes="")
     assert cut_off.wrong == ["it ended Failed", "it does not tell what clients felt"] and cut_off.downtime is None
