@@ -23,7 +23,7 @@ DF_SECONDS = 15.0
 def read_config(kube: Kube, cluster: str) -> tuple[str | None, str]:
     """Return what the cluster's ConfigMap holds of ``spec.mycnf``, and why that cannot be told (None, and why)."""
     try:
-        return settings_files.read_file(kube, cluster)[0], ""
+        return settings_files.text_of(kube.get("configmaps", settings_files.config_map(cluster))), ""
     except StepError as error:
         return None, str(error)
 

@@ -41,7 +41,12 @@ def config_map(cluster: str) -> str:
 def read_file(kube: Kube, cluster: str) -> tuple[str, str]:
     """Return what the ConfigMap holds of ``spec.mycnf``, and the version of the object."""
     found = kube.get("configmaps", config_map(cluster))
-    return str((found.get("data") or {}).get(EXTRA) or ""), _version(found)
+    return text_of(found), _version(found)
+
+
+def text_of(found: Object) -> str:
+    """Return what a cluster's ConfigMap holds of ``spec.mycnf``."""
+    return str((found.get("data") or {}).get(EXTRA) or "")
 
 
 def read(kube: Kube, cluster: str) -> Files:

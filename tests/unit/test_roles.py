@@ -19,7 +19,10 @@ from steps.kube.client import CLUSTER_WIDE, RESOURCES, Kube
 STEPS = Path(__file__).parents[2] / "steps"
 RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, SCHEDULES, DRAINS, GAME_DAYS, CONFIG, UPGRADES = (
     f"tiphys-{name}"
-    for name in ("runbooks", "backups", "verifications", "reap", "schedules", "drains", "game-days", "config", "upgrades")
+    for name in (
+        *("runbooks", "backups", "verifications", "reap", "schedules"),
+        *("drains", "game-days", "config", "upgrades"),
+    )
 )
 WHO = {
     "backup/backup.py": [BACKUPS, UPGRADES],
@@ -66,7 +69,7 @@ WHO = {
     "mysql/check_cluster.py": [RUNBOOKS],
     "mysql/connection.py": [RUNBOOKS, BACKUPS, VERIFICATIONS, REAP, GAME_DAYS, CONFIG, UPGRADES],
     "mysql/deploy_cluster.py": [RUNBOOKS],
-    "mysql/inspection.py": [RUNBOOKS, GAME_DAYS, CONFIG, UPGRADES],
+    "mysql/inspection.py": [RUNBOOKS, GAME_DAYS, UPGRADES],
     "mysql/load_sample_data.py": [RUNBOOKS],
     "mysql/restart.py": [RUNBOOKS, CONFIG, REAP, UPGRADES],
     "mysql/router_writes.py": [RUNBOOKS],
@@ -74,7 +77,7 @@ WHO = {
     "mysql/scale_cluster.py": [RUNBOOKS],
     "mysql/set_config.py": [CONFIG],
     "mysql/set_topology.py": [RUNBOOKS],
-    "mysql/settings_files.py": [RUNBOOKS, CONFIG, REAP],
+    "mysql/settings_files.py": [CONFIG, REAP],
     "mysql/settings_roll.py": [CONFIG, REAP],
     "mysql/settings_undo.py": [CONFIG, REAP],
     "mysql/switch_primary.py": [RUNBOOKS],
