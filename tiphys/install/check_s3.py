@@ -43,7 +43,8 @@ def look(kube: Kube, s3: S3 | None) -> Finding:
         cause = error.__cause__
         host = urlsplit(settings.endpoint or "").hostname or ""
         is_away = isinstance(cause, StepError) and cause.exit_code == 75
-        if is_away and host.endswith(_INSIDE):
+        if host.endswith(_INSIDE):
+            # Whatever answered, it may have been a proxy that knows no more.
             return Finding("s3", WARNING, f"{where} is known within the cluster only; from here nobody can tell")
         text = str(cause) if cause else error.message
         if settings.access_key is None and not is_away:

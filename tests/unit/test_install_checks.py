@@ -1,0 +1,103 @@
+"""What the doctor says of controllers, of storage and of S3, each seen well and ill, on real servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from s3_real import own_s3
+from test_install_local import kube as kube  # a fixture
+from test_install_local import settings as settings  # another
+
+from tiphys.install import check_cluster, check_s3, ready, upstream
+from tiphys.install.given import S3
+from tiphys.install.kube import Kube
+
+Object = dict[str, Any]
+MERGE = "application/merge-patch+json"
+
+
+def deployment(name: str, image: str, ready: int, labels: dict[str, str] | None = None, *args: str) -> Object:
+    labels = labels or {"app": name}
+    container = {"name": "main", "image": image, "args": list(args)}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    meta = {"name": name, "namespace": "tiphys", "labels": labels}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec, "status": status(ready)}
+
+
+def status(ready: int) -> Object:
+    return {"replicas": 1, "readyReplicas": ready}
+
+
+def put(kube: Kube, one: Object) -> None:
+    """Create an object, or bring it to this, its status as well, as its controller would."""
+    kube.create(one)
+    kube.call("PATCH", kube.path_of(one), {"spec": one.get("spec")}, content_type=MERGE)
+    kube.call("PATCH", f"{kube.path_of(one)}/status", {"status": one["status"]}, content_type=MERGE)
+
+
+def test_a_controller_is_seen_well_and_ill(kube: Kube) -> None:
+    def seen(image: str, ready: int = 1, *args: str) -> tuple[str, str]:
+        put(kube, deployment("workflow-controller", f"quay.io/argoproj/{image}", ready, None, *args))
+        found = check_cluster.controller(kube, upstream.WORKFLOWS)
+        return found.level, found.text
+
+    assert check_cluster.controller(kube, upstream.WORKFLOWS).level == "error"
+    assert seen("workflow-controller:v4.1.2")[0] == "ok"
+    level, text = seen("workflow-controller:v4.1.2", 0)
+    assert level == "error" and "none of its pods is ready" in text
+    level, text = seen("workflow-controller:v3.5.1")
+    assert level == "error" and "older than 3.7" in text
+    assert seen("workflow-controller:v3.7.0")[0] == "warning"
+    assert seen("workflow-controller:latest")[0] == "warning"
+    assert seen("workflow-controller:v4.1.2", 1, "--namespaced")[0] == "ok", "it is in the namespace itself"
+    level, text = seen("workflow-controller:v4.1.2", 1, "--namespaced", "--managed-namespace", "elsewhere")
+    assert level == "error" and "elsewhere" in text
+    # What Argo Events runs for a Sensor has its controller's image.
+    put(kube, deployment("sensor", "quay.io/argoproj/argo-events:v1.9.11", 1, {"sensor-name": "runbooks"}))
+    assert check_cluster.controller(kube, upstream.EVENTS).level == "error"
+
+
+def test_a_default_storage_class_is_looked_for(kube: Kube) -> None:
+    path = "/apis/storage.k8s.io/v1/storageclasses"
+    for one in kube.all(kube.resource("storage.k8s.io/v1", "StorageClass")):
+        kube.delete(one)
+    meta: Object = {"name": "disks"}
+    made = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta, "provisioner": "x.test/disks"}
+    kube.call("POST", path, made)
+    found = check_cluster.storage_class(kube)
+    assert found.level == "error" and "disks" in found.text
+    annotations = {"metadata": {"annotations": {check_cluster.DEFAULT_CLASS: "true"}}}
+    kube.call("PATCH", f"{path}/disks", annotations, content_type=MERGE)
+    assert check_cluster.storage_class(kube).level == "ok"
+
+
+def test_an_installation_is_waited_for_until_its_pods_are_ready(kube: Kube) -> None:
+    source = {"apiVersion": "argoproj.io/v1alpha1", "kind": "EventSource", "metadata": {"name": "bell"}, "spec": {}}
+    kube.create(source)
+    assert list(ready.watch(kube, [source], 0)) == [{"EventSource/bell": "Argo Events has not looked at it yet"}]
+    put(kube, {**source, "status": {"conditions": [{"type": "Deployed", "status": "True"}]}})
+    assert list(ready.watch(kube, [source], 0)) == [{"EventSource/bell": "0 of 1 pods are ready"}]
+    made = deployment("bell", "quay.io/argoproj/argo-events:v1.9.11", 0, {"eventsource-name": "bell"})
+    put(kube, made)
+    assert list(ready.watch(kube, [source], 0)) == [{"EventSource/bell": "0 of 1 pods are ready"}]
+    put(kube, {**made, "status": status(1)})
+    assert list(ready.watch(kube, [source], 0)) == [{}]
+
+
+@pytest.mark.usefixtures("versitygw")
+def test_s3_is_asked_with_the_values_that_the_steps_get(kube: Kube, tmp_path: Path) -> None:
+    with own_s3(tmp_path, 127) as (_, keys):
+        given = S3(keys.bucket, keys.endpoint, keys.region, keys.access_key, keys.secret_key)
+        assert check_s3.look(kube, given).level == "ok"
+        bad = S3("elsewhere", keys.endpoint, keys.region, keys.access_key, keys.secret_key)
+        found = check_s3.look(kube, bad)
+        assert found.level == "error" and "elsewhere" in found.text
+        wrong = S3(keys.bucket, keys.endpoint, keys.region, keys.access_key, "WRONG-SECRET")
+        found = check_s3.look(kube, wrong)
+        assert found.level == "error" and "WRONG-SECRET" not in found.text
+    assert check_s3.look(kube, given).level == "error", "nobody answers any more"
+    inside = S3("b", "http://minio.storage.svc:9000", "r", "k", "s")
+    assert check_s3.look(kube, inside).level == "warning", "from here nobody can tell"
