@@ -99,5 +99,5 @@ def test_s3_is_asked_with_the_values_that_the_steps_get(kube: Kube, tmp_path: Pa
         found = check_s3.look(kube, wrong)
         assert found.level == "error" and "WRONG-SECRET" not in found.text
     assert check_s3.look(kube, given).level == "error", "nobody answers any more"
-    inside = S3("b", "http://minio.storage.svc:9000", "r", "k", "s")
+    inside = S3("reports", "http://minio.storage.svc:9000", "r", "k", "s")
     assert check_s3.look(kube, inside).level == "warning", "from here nobody can tell"
