@@ -35,9 +35,15 @@ demo: setup ## One webhook, one measured failover (KEEP=1 leaves it running)
 cluster: setup ## A cluster in Docker, by kind, with Argo and MySQL Operator
 	@python -m tiphys.install.kind
 
-# Side by side, since both mostly wait; the scenarios' lines carry a mark.
-test: setup ## All tests: units and scenarios, side by side
-	@$(MAKE) --no-print-directory -j2 unit scenarios
+# Side by side, since they mostly wait; lines of all but the first carry a mark.
+test: setup ## All tests: units in two halves and scenarios, side by side
+	@$(MAKE) --no-print-directory -j3 unit-odd unit-even scenarios
+
+UNITS := $(sort $(wildcard tests/unit/test_*.py))
+unit-odd: setup
+	@$(PYTEST) $(shell printf '%s\n' $(UNITS) | awk 'NR % 2')
+unit-even: setup
+	@$(PYTEST) $(shell printf '%s\n' $(UNITS) | awk 'NR % 2 == 0') 2>&1 | { trap '' INT; sed -u 's/^/units | /'; }
 
 unit: setup ## The quick tests only
 	@$(PYTEST) tests/unit
