@@ -13,7 +13,6 @@ from tiphys.install import kustomize, pack
 from tiphys.runs.errors import ToolError
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-OVERLAYS = sorted(path.parent for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml"))
 
 Object = dict[str, Any]
 
@@ -25,8 +24,10 @@ def named(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl to compare with")
-@pytest.mark.parametrize("folder", [MANIFESTS / "base", *OVERLAYS], ids=lambda path: path.name)
-def test_a_kustomization_is_built_as_kubectl_builds_it(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["single-node", "ingress-nginx", "ingress-alb"])
+def test_a_kustomization_is_built_as_kubectl_builds_it(name: str) -> None:
+    # Those of an Ingress hold production, and that the policies.
+    folder = MANIFESTS / "overlays" / name
     theirs = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True).stdout
     assert named(kustomize.build(folder)) == named(kustomize._parsed(theirs))
 

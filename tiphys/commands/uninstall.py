@@ -51,20 +51,12 @@ def uninstall(kube: Kube, dry_run: bool, yes: bool, keep_secrets: bool, force: b
     what = f"{len(removal.going)} objects from namespace {kube.namespace} at {kube.cluster.host}"
     if not yes:
         click.confirm(f"Remove {what}?", abort=True)
-    left = remove.carry_out(kube, removal, seconds=timeout, report=_say)
-    if left:
-        raise ToolError(
-            f"{len(left)} objects do not go: {', '.join(left)}. Something holds them by a finalizer; if Argo Events is "
-            'gone already, nobody takes it off: kubectl patch them with \'{"metadata":{"finalizers":null}}\', and run '
-            "`tiphys uninstall` again"
-        )
+    others = remove.carry_out(kube, removal, seconds=timeout, report=_say)
     click.echo(f"Removed {what}.")
     if removal.namespace is None:
         click.echo(f"Namespace {kube.namespace} stays: it was there before the install.")
-    elif not removal.takes_namespace:
-        click.echo(
-            f"Namespace {kube.namespace} stays: {len(removal.others) + len(removal.kept)} other objects are in it."
-        )
+    elif others:
+        click.echo(f"Namespace {kube.namespace} stays: {len(others)} other objects are in it.")
 
 
 def _say(action: str, name: str) -> None:

@@ -107,25 +107,29 @@ def busy(kube: Kube) -> list[str]:
 
 
 def carry_out(kube: Kube, removal: Removal, *, seconds: float, report: Callable[[str, str], None]) -> list[str]:
-    """Remove the objects and return those that are still there after `seconds`, as ``Kind/name``.
+    """Remove the objects and return what is in the namespace afterwards, as ``Kind/name``.
 
-    Kinds go one after the other, and each is waited for: Argo Events lets its bus go only when nothing uses it.
+    Kinds go one after the other, and each is waited for: Argo Events lets its bus go only when nothing uses it. The
+    namespace goes last, if it was made by the install and nothing is left in it.
+
+    Raises:
+        ToolError: some objects are still there after `seconds`.
     """
     deadline = time.monotonic() + seconds
     ranks = sorted({order.rank(one["kind"]) for one in removal.going[:-1]}, reverse=True)
     for rank in ranks:
         group = [one for one in removal.going[:-1] if order.rank(one["kind"]) == rank]
-        if left := _remove(kube, group, deadline, report):
-            return left
-    if left := _remove(kube, removal.going[-1:], deadline, report):
-        return left
-    if removal.namespace is not None and removal.takes_namespace:
+        _remove(kube, group, deadline, report)
+    _remove(kube, removal.going[-1:], deadline, report)
+    # Asked anew: what Argo Events had made for its bus, such as volumes, has gone with it.
+    others = everything(kube)
+    if removal.namespace is not None and not others:
         kube.delete(removal.namespace)
         report("removed", shown(removal.namespace))
-    return []
+    return others
 
 
-def _remove(kube: Kube, group: list[Object], deadline: float, report: Callable[[str, str], None]) -> list[str]:
+def _remove(kube: Kube, group: list[Object], deadline: float, report: Callable[[str, str], None]) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(kube.delete, group))
         while True:
@@ -134,8 +138,14 @@ def _remove(kube: Kube, group: list[Object], deadline: float, report: Callable[[
                 if one not in there:
                     report("removed", shown(one))
             group = there
-            if not group or time.monotonic() > deadline:
-                return [shown(one) for one in group]
+            if not group:
+                return
+            if time.monotonic() > deadline:
+                raise ToolError(
+                    f"{len(group)} objects do not go: {', '.join(map(shown, group))}. Something holds them by a "
+                    "finalizer. If the controller that would take it off is gone for good, kubectl patch them with "
+                    '\'{"metadata":{"finalizers":null}}\', and run `tiphys uninstall` again'
+                )
             time.sleep(PAUSE_SECONDS)
 
 
