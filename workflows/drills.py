@@ -61,7 +61,8 @@ def drill_template(
     ) as template:
         preflighting = container(preflight, timeout="5m", **(preflight_options or {}))
         # Never again once its pod was lost: the fault may have been injected.
-        measuring = container(measure, retry_when=ONLY_TEMPORARY)
+        # One that is told to stop keeps its measurement itself, where there is S3.
+        measuring = told_folder(container(measure, retry_when=ONLY_TEMPORARY, s3=True, s3_needed=False))
         measuring.affinity = affinity
         verify = container(drill_verify, timeout="10m")
         report = container(drill_report, timeout="5m")

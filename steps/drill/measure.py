@@ -13,6 +13,8 @@ from steps.declare import artifact, outputs_folder, parameter, step, target_opti
 from steps.drill import options
 from steps.drill.faults import fault_of
 from steps.drill.parameters import DrillParameters
+from steps.errors import StepError
+from steps.log import log
 
 if TYPE_CHECKING:
     from steps.drill.measurement import Measurement
@@ -130,4 +132,24 @@ def saved(measurement: Measurement) -> Measured:
 
     path = outputs_folder() / FILE
     save(measurement, path)
+    if measurement.end == "aborted":
+        keep(path)
     return Measured(measurement.end, path)
+
+
+def keep(path: Path) -> None:
+    """Put the measurement of a drill that was told to stop into the bucket itself, for the late report.
+
+    Argo tells its executor to stop in the same moment as the step: it then takes the outputs that are there, while the
+    step still ends its fault (`signalContainers` in workflow/controller/pod/queue.go; seen with 4.1.2).
+    """
+    from steps.backup.objects import Bucket
+
+    try:
+        bucket = Bucket.from_environment(connections=1)
+        try:
+            bucket.put(f"{os.environ['TIPHYS_ARTIFACT_FOLDER']}/{path.name}", path.read_bytes())
+        finally:
+            bucket.close()
+    except (StepError, KeyError, OSError) as error:
+        log("measurement-not-kept", why=f"{type(error).__name__}: {error}")

@@ -16,6 +16,7 @@ from steps.backup.objects import Bucket
 from steps.drill import measurement as measurements
 from steps.drill import verification as verifications
 from steps.drill.late_report import late_report
+from steps.drill.measure import saved
 from workflows.failover_drill import build
 
 FOLDER = "runs/w/uid"
@@ -49,6 +50,30 @@ def put_measurement(bucket: Bucket, folder: Path) -> None:
     m = measurement(end="aborted", end_reason="the step was told to stop (SIGTERM)")
     measurements.save(m, folder / "m")
     bucket.put(f"{FOLDER}/measurement.json.gz", (folder / "m").read_bytes())
+
+
+def test_a_drill_that_is_told_to_stop_keeps_its_measurement_itself(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        "S3_ENDPOINT": bucket.client.meta.endpoint_url,
+        "S3_BUCKET": bucket.name,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "S3_REGION": "us-east-1",
+        "STEP_OUTPUTS": str(tmp_path),
+    }
+    stopped = measurement(end="aborted", end_reason="the step was told to stop (SIGTERM)")
+    assert saved(stopped).end == "aborted" and "measurement-not-kept" in capfd.readouterr().err
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    saved(stopped)
+    assert "TIPHYS_ARTIFACT_FOLDER" in capfd.readouterr().err and not bucket.keys("runs/")
+    monkeypatch.setenv("TIPHYS_ARTIFACT_FOLDER", FOLDER)
+    saved(measurement())
+    assert not bucket.keys("runs/"), "Argo keeps that of a drill that came to its end"
+    saved(stopped)
+    assert late_report(bucket, FOLDER, tmp_path).verdict == "ABORTED"
 
 
 def test_a_stopped_drill_s_measurement_becomes_a_report(bucket: Bucket, tmp_path: Path) -> None:
