@@ -304,7 +304,7 @@ class Drill:
         measurement.evictions = self._fault.record()
         measurement.clients = self._ledger.stop() if self._ledger.clients[0].ident else []
         if self._users:
-            measurement.requests = self._users.stop()
+            measurement.requests = self._users.stop(measurement.ended_at)
             if self._users.died:
                 measurement.holes.append(f"the application was not asked to the end: {self._users.died}")
         self._sampler.stop()

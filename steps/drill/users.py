@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -99,12 +100,17 @@ class Users(threading.Thread):
         finally:
             loop.close()
 
-    def stop(self) -> list[Request]:
-        """Stop, and return every request in the order of their start, with those that have no answer yet."""
+    def stop(self, until: float = math.inf) -> list[Request]:
+        """Stop, and return the requests in the order of their start, with those that have no answer yet.
+
+        Args:
+            until: when the measuring ended; what was sent later, while others were stopped, is no part of it.
+        """
         self._stopped.set()
         if self.ident is not None:
             self.join(LAST_CALL_SECONDS + 2.0)
-        return sorted([*self.requests, *self._unanswered], key=lambda each: each.start)
+        told = (each for each in [*self.requests, *self._unanswered] if each.start <= until)
+        return sorted(told, key=lambda each: each.start)
 
     async def _send(self) -> None:
         under_way: dict[asyncio.Task[None], float] = {}

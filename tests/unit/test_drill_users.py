@@ -147,6 +147,18 @@ def test_users_keep_coming_while_the_application_hangs() -> None:
     assert [r.kind for r in told[:1]] == ["not answered yet"] and not any(r.good for r in told)
 
 
+def test_what_was_sent_after_the_end_of_the_measuring_is_no_part_of_it() -> None:
+    with serving(says(GOOD)) as at:
+        users = Users(Site(f"http://{at}/"), Clock(), interval=0.01)
+        users.start()
+        eventually(lambda: len(users.requests) >= 3)
+        until = users._clock()
+        seen = len(users.requests)
+        eventually(lambda: len(users.requests) >= seen + 3 and users.requests[-1].start > until)
+        told = users.stop(until)
+    assert len(told) >= 3 and told[-1].start <= until < max(each.start for each in users.requests)
+
+
 def test_a_service_s_address_stands_for_its_name() -> None:
     seen = []
 
