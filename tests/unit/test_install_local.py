@@ -90,6 +90,7 @@ def test_from_nothing_to_nothing(kube: Kube) -> None:
     assert "No change" in install(), "the overlay is remembered"
     fewer = install("--overlay", "single-node")
     assert "removed   NetworkPolicy/tiphys-steps" in fewer
+    assert kube.all(kube.resource("networking.k8s.io/v1", "NetworkPolicy")) == []
     assert ours(kube) == wanted | own
 
     kube.create(CONTROL)
