@@ -182,16 +182,15 @@ class Drill:
                 raise Refused(f"Stopped before the fault was injected: {reason}. Nothing was injected.")
             now = self._clock()
             clients = [*self._ledger.attempts("write"), *self._ledger.attempts("read")]
-            if self._users:
-                clients.append(as_attempts(self._users.requests))
-            since = steady_since(clients, now)
+            users = [as_attempts(self._users.requests)] if self._users else []
+            since = steady_since([*clients, *users], now)
             if since is not None and now - since >= needed and self._whole():
                 self._require_same_primary()
                 self._measurement.steady_from = since
                 log("steady", seconds=round(now - since, 2))
                 return
             if now > limit:
-                self._require_application(needed, now)
+                self._require_application(clients, needed, now)
                 raise Refused(
                     f"Not steady within {needed + STEADY_LIMIT_SECONDS:.0f} s, so nothing was injected: "
                     f"{unsteady(clients, needed, now)}. Run check-cluster, and look at the Router's log."
@@ -207,9 +206,10 @@ class Drill:
                 "Start the drill again, and look at what moved the primary."
             )
 
-    def _require_application(self, needed: float, now: float) -> None:
-        """Refuse where it is the application that is not steady."""
-        if self._site is None or self._users is None:
+    def _require_application(self, clients: Sequence[Sequence[Attempt]], needed: float, now: float) -> None:
+        """Refuse where it is the application that is not steady, and not the cluster, which it could not do without."""
+        since = steady_since(clients, now)
+        if self._site is None or self._users is None or since is None or now - since < needed or not self._whole():
             return
         since = steady_since([as_attempts(self._users.requests)], now)
         if since is None or now - since < needed:

@@ -9,6 +9,7 @@ import pytest
 from platform_help import eventually
 from test_drill_guards import facts
 
+from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Clock
 from steps.drill.evidence import Target
 from steps.drill.fault import Fault, Scene
@@ -16,7 +17,8 @@ from steps.drill.faults import FAULTS
 from steps.drill.injection import Injection
 from steps.drill.parameters import DrillParameters
 from steps.drill.run import Drill
-from steps.errors import Temporary
+from steps.drill.site import Site
+from steps.errors import Refused, Temporary
 from steps.kube.client import Kube
 from steps.mysql.connection import Credentials
 
@@ -56,3 +58,17 @@ def test_the_wait_for_recovery_does_not_count_how_long_a_fault_is_held(fault: st
     parameters = DrillParameters(hold_seconds=600.0, timeout_seconds=100.0)
     drill = Drill(facts(), SCENE, FAULTS[fault], parameters)
     assert drill._wait_seconds(story.measurement().target) == seconds
+
+
+def test_the_application_is_blamed_only_where_the_cluster_is_steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    drill = Drill(facts(), SCENE, FAULTS["crash"], DrillParameters(), site=Site("http://shop/"))
+    assert drill._users is not None
+    drill._users.requests += [Request(at / 10, at / 10, 503) for at in range(100)]
+    good = [Attempt(at, at / 10, at / 10, Outcome.ACKNOWLEDGED) for at in range(100)]
+    monkeypatch.setattr(drill, "_whole", lambda: True)
+    with pytest.raises(Refused, match="http://shop/ does not answer well"):
+        drill._require_application([good], 5.0, 10.0)
+    bad = [*good[:-1], good[-1]._replace(outcome=Outcome.REFUSED)]
+    drill._require_application([good, bad], 5.0, 10.0)
+    monkeypatch.setattr(drill, "_whole", lambda: False)
+    drill._require_application([good], 5.0, 10.0)
