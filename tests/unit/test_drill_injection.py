@@ -18,6 +18,7 @@ from steps.drill.injection import Injection
 from steps.drill.parameters import DrillParameters
 from steps.drill.run import Drill
 from steps.drill.site import Site
+from steps.drill.users import Request
 from steps.errors import Refused, Temporary
 from steps.kube.client import Kube
 from steps.mysql.connection import Credentials
