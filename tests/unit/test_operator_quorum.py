@@ -15,7 +15,7 @@ from mysql_group import REPLICATION, ROOT, Server, mysql_group
 from operator_help import going, inside, member, outside, peers
 
 from steps.mysql.connection import close, query
-from tiphys.local.operator import group, quorum
+from tiphys.local.operator import group, quorum, rejoin
 from tiphys.local.operator.accounts import Account
 from tiphys.local.operator.decide import Join
 from tiphys.local.operator.diagnose import Diagnosis, diagnose
@@ -161,6 +161,32 @@ def test_a_group_that_refuses_its_members_for_long_is_started_again_where_that_l
     assert not stuck(member(0, inside(0, listed)), *HALF[1:]), "no quorum: that is forced"
     story.fails(HALF[1], refused=False)
     assert not stuck(*HALF), "something else is the matter now"
+
+
+def test_only_those_that_are_in_the_group_are_told_to_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that the group cannot reach is listed with the address of a pod that is gone: nothing answers there."""
+    told: list[str] = []
+    monkeypatch.setattr(group, "leave", lambda address, *_: told.append(address))
+    seen = peers(1, m0="UNREACHABLE", m1="ONLINE", m2="RECOVERING")
+    Rejoins().end_group(inside(1, seen), Account("", ""))
+    assert told == [peer.address for peer in seen[1:]]
+
+
+def test_an_attempt_that_failed_for_another_reason_in_the_end_is_not_held_against_the_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = Story()
+
+    def join(*_: Any) -> None:
+        story.time += 61.0
+        raise SqlError("3092")
+
+    monkeypatch.setattr(group, "join", join)
+    for last, stuck in ((50.0, False), (5.0, True)):
+        monkeypatch.setattr(rejoin, "names_old_incarnation", lambda _peer, _admin, within, last=last: last < within)
+        with pytest.raises(SqlError):
+            story.join(HALF[1], Account("", ""), Account("", ""), ["127.0.0.9"], False)
+        assert story.is_stuck(HALF, seen(HALF), 3) is stuck
 
 
 def join_and_die(left: Server, joiner: Server) -> None:

@@ -345,8 +345,7 @@ class Cluster:
     async def _end_group(self, obj: Mapping[str, Any], diagnosis: Diagnosis) -> None:
         assert diagnosis.group is not None
         await self._say(obj, "RebootStuckGroup", STUCK_TEXT, "Warning")
-        addresses = [peer.address for peer in diagnosis.group.peers]
-        await self._in_thread(self._rejoins.end_group, addresses, await self._admin())
+        await self._in_thread(self._rejoins.end_group, diagnosis.group, await self._admin())
 
     async def _note_intent(self, spec: ClusterSpec, intent: reboot.Intent | None, version: str | None = None) -> None:
         value = json.dumps({"pod": intent.pod, "server": intent.server}) if intent else None

@@ -19,13 +19,15 @@ from tiphys.local.operator import group
 from tiphys.local.operator.accounts import Account
 from tiphys.local.operator.decide import Join
 from tiphys.local.operator.diagnose import Diagnosis
-from tiphys.local.operator.member import Member
+from tiphys.local.operator.member import IN_GROUP, Member, View
 from tiphys.local.operator.sql import Session, SqlError
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 STUCK_SECONDS = 60.0
 """How long a group may refuse a member as its own old incarnation. It expels a dead one after some ten seconds."""
+REFUSED_SECONDS = 15.0
+"""How far from its end an attempt to join must have been refused last: MySQL asks the group again every six seconds."""
 STUCK_TEXT = (
     "The group refuses a member as its own old incarnation, and can expel nobody: it is ended, and started again"
 )
@@ -88,7 +90,9 @@ class Rejoins:
             group.join(member.address, admin, recovery, peers, clone)
         except SqlError:
             took = self._now() - began
-            self.note_failure(member.uid, took, any(names_old_incarnation(peer, admin, took) for peer in peers))
+            # One that was refused at first, and then failed for another reason, says nothing against the group.
+            lately = min(took, REFUSED_SECONDS)
+            self.note_failure(member.uid, took, any(names_old_incarnation(peer, admin, lately) for peer in peers))
             raise
         self._failed.pop(member.uid, None)
 
@@ -98,7 +102,7 @@ class Rejoins:
         Args:
             uid: of its pod.
             took: seconds that its attempt took.
-            refused: whether the group named an old incarnation in that time.
+            refused: whether the group named an old incarnation up to its end.
         """
         failed = self._failed.setdefault(uid, _Failed())
         failed.times += 1
@@ -127,16 +131,21 @@ class Rejoins:
         since = [failed.refused_since for member in outside if (failed := self._failed.get(member.uid))]
         return any(one is not None and self._now() - one >= STUCK_SECONDS for one in since)
 
-    def end_group(self, addresses: Sequence[str], admin: Account) -> None:
+    def end_group(self, seen: View, admin: Account) -> None:
         """End a group that `is_stuck`, so that it is started again (see `reboot`). Blocking, for a minute and more.
 
         Writes that wait in it get an error: none of them was acknowledged, and none is there afterwards.
 
+        Args:
+            seen: the group's view. Of those that it cannot reach nobody is left at that address.
+            admin: the operator's account.
+
         Raises:
             SqlError: a member did not answer.
         """
-        for address in addresses:
-            group.leave(address, admin, group.LONGEST_LEAVE)
+        for peer in seen.peers:
+            if peer.state in IN_GROUP:
+                group.leave(peer.address, admin, group.LONGEST_LEAVE)
         self._failed.clear()
 
 
