@@ -11,6 +11,47 @@ _UNITS = {letter: 1 << 10 * power for power, letter in enumerate("kmgtpe", 1)}
 _WORDS = {"on": "1", "true": "1", "yes": "1", "off": "0", "false": "0", "no": "0"}
 _WHOLE = frozenset({"ansi", "traditional"})
 """Modes of sql_mode that stand for several, which the server then lists beside them."""
+_OPTIONS = {"time_zone": "default_time_zone"}
+"""Variables that a my.cnf sets by another name: with their own in it a server does not start."""
+_VARIABLES = {option: variable for variable, option in _OPTIONS.items()}
+_PLUGINS = re.compile(r"(group_replication|clone|mysqlx|rpl_semi_sync|authentication|connection_control)_.*")
+"""Variables of plugins. A new pod's server starts before there are any, and not at all if it has to know these."""
+_BLOCKS = {
+    8: ("replica_checkpoint_group", "slave_checkpoint_group"),
+    128: ("join_buffer_size",),
+    1024: (
+        "innodb_log_buffer_size",
+        "max_allowed_packet",
+        "max_heap_table_size",
+        "net_buffer_length",
+        "query_alloc_block_size",
+        "query_prealloc_size",
+        "range_alloc_block_size",
+        "replica_max_allowed_packet",
+        "replica_pending_jobs_size_max",
+        "set_operations_buffer_size",
+        "slave_max_allowed_packet",
+        "slave_pending_jobs_size_max",
+        "thread_stack",
+        "transaction_alloc_block_size",
+        "transaction_prealloc_size",
+    ),
+    4096: (
+        "binlog_cache_size",
+        "binlog_stmt_cache_size",
+        "key_buffer_size",
+        "max_binlog_cache_size",
+        "max_binlog_size",
+        "max_binlog_stmt_cache_size",
+        "max_relay_log_size",
+        "read_buffer_size",
+        "rpl_read_size",
+        "select_into_buffer_size",
+    ),
+    8192: ("innodb_fsync_threshold",),
+    1 << 20: ("innodb_redo_log_capacity",),
+}
+"""Bytes (of the first, groups) to whole multiples of which a server rounds a number down (9.7.4, tried)."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +64,7 @@ class Line:
         heading: whether it begins that section.
         name: of the variable, with underscores; empty where the line sets none.
         value: without quotes and comment; None where only the name stands there.
+        loose: whether a server may pass over a name that it does not know.
     """
 
     raw: str
@@ -30,6 +72,7 @@ class Line:
     heading: bool = False
     name: str = ""
     value: str | None = None
+    loose: bool = False
 
     @property
     def is_servers(self) -> bool:
@@ -60,8 +103,11 @@ def read(text: str, section: str = "") -> list[Line]:
             found.append(Line(raw, section))
             continue
         name, equals, value = re.sub(r"\s#.*", "", line).partition("=")
-        name = name.strip().replace("-", "_").lower().removeprefix("loose_")
-        found.append(Line(raw, section, name=name, value=_unquoted(value.strip()) if equals else None))
+        written = name.strip().replace("-", "_").lower()
+        name = written.removeprefix("loose_")
+        name = _VARIABLES.get(name, name)
+        said = _unquoted(value.strip()) if equals else None
+        found.append(Line(raw, section, name=name, value=said, loose=name != "" and written.startswith("loose_")))
     return found
 
 
@@ -74,14 +120,25 @@ def settings_of(text: str) -> dict[str, str]:
     return {line.name: line.written for line in read(text, "mysqld") if line.name and line.is_servers}
 
 
-def merged(cnf: str, settings: Mapping[str, str], drop: Collection[str] = ()) -> str:
+def loose_in(text: str) -> set[str]:
+    """Return the variables of which a cnf fragment says that a server may pass over them."""
+    return {line.name for line in read(text, "mysqld") if line.loose and line.is_servers}
+
+
+def merged(cnf: str, settings: Mapping[str, str], drop: Collection[str] = (), loose: Collection[str] = ()) -> str:
     """Return a my.cnf with settings in it: in place of what it says of them, or at the end; the rest stays as it is.
 
     Args:
         cnf: the text of a my.cnf, perhaps empty; a setting that it has more than once is left in it once.
         settings: name to value, as it is to stand there.
         drop: names of settings that are to be in it no more.
+        loose: names that a server may not know: it starts without them. Those that the text has so remain so.
     """
+    free = {*loose, *loose_in(cnf), *(name for name in settings if _PLUGINS.fullmatch(name))}
+
+    def told_as(name: str) -> str:
+        return f"{'loose_' if name in free else ''}{_OPTIONS.get(name, name)}={settings[name]}"
+
     lines, told = list[str](), set[str]()
     last = -1
     for line in read(cnf):
@@ -89,11 +146,11 @@ def merged(cnf: str, settings: Mapping[str, str], drop: Collection[str] = ()) ->
         if not ours:
             lines.append(line.raw)
         elif line.name in settings and line.name not in told:
-            lines.append(f"{line.name}={settings[line.name]}")
+            lines.append(told_as(line.name))
             told.add(line.name)
         if line.section == "mysqld" and line.raw.strip():
             last = len(lines)
-    missing = [f"{name}={value}" for name, value in settings.items() if name not in told]
+    missing = [told_as(name) for name in settings if name not in told]
     if missing and last < 0:
         lines.append("[mysqld]")
         last = len(lines)
@@ -108,7 +165,7 @@ def same(one: str, other: str) -> bool:
 
 
 def _plain(value: str) -> str:
-    text = value.strip().lower()
+    text = re.sub(r"^utf8(?=_|$)", "utf8mb3", value.strip().lower())  # as the server says it
     if sized := _SIZE.fullmatch(text):
         return str(int(sized[1]) * _UNITS[sized[2]])
     if re.fullmatch(r"-?\d+(\.\d+)?", text):
@@ -131,13 +188,30 @@ def agrees(name: str, wanted: str, settings: Mapping[str, str]) -> bool:
     has = settings[name]
     if same(wanted, has):
         return True
-    if name == "innodb_buffer_pool_size":  # rounded up by the server to whole chunks for each instance
-        step = int(settings.get("innodb_buffer_pool_chunk_size") or 1)
-        step *= int(settings.get("innodb_buffer_pool_instances") or 1)
-        asked = _plain(wanted)
-        return asked.isdigit() and 0 <= int(has) - int(asked) < step
-    if name == "optimizer_switch":  # each word switches one thing, and the server lists all of them
+    asked = _plain(wanted)
+    if asked.isdigit() and has.isdigit() and rounded(name, int(asked), settings) == int(has):
+        return True
+    if name in ("optimizer_switch", "optimizer_trace"):
+        # Each word switches one thing, and the server lists all of them.
         return set(_words(wanted)) <= set(_words(has))
     if name == "sql_mode" and _WHOLE & set(_words(wanted)):
         return set(_words(wanted)) <= set(_words(has))
     return False
+
+
+def rounded(name: str, value: int, settings: Mapping[str, str]) -> int:
+    """Return what a server makes of a number that is in a variable's range.
+
+    Args:
+        name: of the variable.
+        value: asked for.
+        settings: the server's global variables.
+    """
+    if name == "innodb_buffer_pool_size":  # up, to whole chunks for each instance
+        step = int(settings.get("innodb_buffer_pool_chunk_size") or 1)
+        step *= int(settings.get("innodb_buffer_pool_instances") or 1)
+        return -(-value // step) * step
+    for size, names in _BLOCKS.items():
+        if name in names:
+            return value - value % size
+    return value

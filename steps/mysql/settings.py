@@ -13,12 +13,16 @@ from steps.mysql.definition import OURS
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SIZE = re.compile(r"(\d+)([KMGTPE])", re.IGNORECASE)
 _UNITS = "KMGTPE"
+_SEPARATOR = re.compile(r"""('[^'\n]*'|"[^"\n]*")|[^\S\n]*;[^\S\n]*""")
 
 _OPERATORS = "the operator sets it, and each member has to have its own or the same"
 _OTHERS = "another runbook or the group itself changes it"
 _DATA = "the data files were made with it, and the server does not start with another value"
 _ACCESS = "it decides who gets into the server"
 _GROUP = "group replication does not work without it"
+_FILES = "it says which files the server touches"
+_NO_OPTION = "a my.cnf cannot have it: no server would start with it; sessions set it for themselves"
+_TOLD = "it only tells what the server is"
 
 FORBIDDEN: dict[str, str] = {
     **dict.fromkeys(
@@ -31,7 +35,10 @@ FORBIDDEN: dict[str, str] = {
             "group_replication_view_change_uuid",
             "group_replication_start_on_boot",
             "group_replication_bootstrap_group",
+            "group_replication_force_members",
+            "group_replication_advertise_recovery_endpoints",
             "skip_replica_start",
+            "mysqlx_port",
             "log_bin",
             "auto_increment_increment",
             "auto_increment_offset",
@@ -52,7 +59,63 @@ FORBIDDEN: dict[str, str] = {
     ),
     **dict.fromkeys(("lower_case_table_names", "innodb_page_size"), _DATA),
     **dict.fromkeys(("innodb_read_only", "innodb_force_recovery"), "a member in that state cannot serve its group"),
-    **dict.fromkeys(("mandatory_roles", "authentication_policy", "admin_address", "admin_port"), _ACCESS),
+    **dict.fromkeys(
+        ("mandatory_roles", "authentication_policy", "admin_address", "admin_port", "partial_revokes"), _ACCESS
+    ),
+    **dict.fromkeys(("tmpdir", "innodb_tmpdir", "replica_load_tmpdir"), _FILES),
+    **dict.fromkeys(("relay_log", "relay_log_index", "log_bin_index", "innodb_redo_log_archive_dirs"), _FILES),
+    # Of 9.7.4: variables without an option of the same name (tried).
+    **dict.fromkeys(
+        (
+            "character_set_client",
+            "character_set_connection",
+            "character_set_database",
+            "character_set_results",
+            "collation_connection",
+            "collation_database",
+            "default_collation_for_utf8mb4",
+            "foreign_key_checks",
+            "max_insert_delayed_threads",
+            "profiling",
+            "sql_auto_is_null",
+            "sql_big_selects",
+            "sql_buffer_result",
+            "sql_log_off",
+            "sql_notes",
+            "sql_quote_show_create",
+            "sql_replica_skip_counter",
+            "sql_safe_updates",
+            "sql_select_limit",
+            "sql_warnings",
+            "unique_checks",
+        ),
+        _NO_OPTION,
+    ),
+    **dict.fromkeys(
+        (
+            "build_id",
+            "character_set_system",
+            "gtid_owned",
+            "hostname",
+            "innodb_version",
+            "large_files_support",
+            "large_page_size",
+            "license",
+            "locked_in_memory",
+            "log_bin_basename",
+            "lower_case_file_system",
+            "protocol_version",
+            "relay_log_basename",
+            "server_uuid",
+            "system_time_zone",
+            "version",
+            "version_comment",
+            "version_compile_machine",
+            "version_compile_os",
+            "version_compile_zlib",
+        ),
+        _TOLD,
+    ),
     "disabled_storage_engines": "tables that a group cannot replicate could be made",
     **dict.fromkeys(("log_replica_updates", "skip_log_bin", "sql_log_bin"), _GROUP),
 }
@@ -65,7 +128,11 @@ ONLY: dict[str, tuple[frozenset[str], str]] = {
 }
 """Settings with the only values that are safe for a group (in capitals), and why."""
 
+_KINDS = {re.compile(r"(.*_)?ssl_(ca|cert|crl|key)(path)?"): _FILES, re.compile("have_.*"): _TOLD}
+
 RISKY: dict[str, str] = {
+    "require_secure_transport": "with OFF, clients may send what they say and read in the clear",
+    "tls_version": "a client that speaks none of these is kept out",
     "innodb_flush_log_at_trx_commit": "with another value than 1, a server that crashes may lose what it acknowledged",
     "sync_binlog": "with another value than 1, a server that crashes may lose what it acknowledged",
     "group_replication_consistency": "it decides what readers of a secondary may see, and how long writes wait",
@@ -96,7 +163,8 @@ def parse(text: str) -> list[Setting]:
         BadParameters: a line is no setting, a section is not mysqld's, or a variable is given twice.
     """
     found: dict[str, Setting] = {}
-    for line in cnf.read(re.sub(r"\s*;\s*", "\n", text), "mysqld"):
+    # A value in quotes may have semicolons in it.
+    for line in cnf.read(_SEPARATOR.sub(lambda found: found[1] or "\n", text), "mysqld"):
         if not line.is_servers:
             raise BadParameters(
                 f"settings: section [{line.section}] is not the server's; give only settings of [mysqld]"
@@ -133,12 +201,13 @@ def forbidden(settings: Sequence[Setting]) -> list[str]:
     """Return why settings must not be changed here, a sentence for each that must not."""
     found = []
     for one in settings:
-        if OURS.fullmatch(one.name):
+        name = one.name.replace("slave", "replica")  # both say the same variable
+        if OURS.fullmatch(name):
             found.append(f"{one.name} decides who gets in, which files are touched, or what the operator sets")
-        elif why := FORBIDDEN.get(one.name):
+        elif why := FORBIDDEN.get(name) or next((why for names, why in _KINDS.items() if names.fullmatch(name)), ""):
             found.append(f"{one.name} must not be changed here: {why}")
-        elif one.name in ONLY and one.written.upper() not in ONLY[one.name][0]:
-            values, why = ONLY[one.name]
+        elif name in ONLY and one.written.upper() not in ONLY[name][0]:
+            values, why = ONLY[name]
             found.append(f"{one.name}={one.written}: {why}; allowed: {', '.join(sorted(values))}")
     return found
 

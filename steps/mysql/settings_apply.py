@@ -149,9 +149,13 @@ def now(connection: Any, name: str) -> str:
 
 
 def _value(connection: Any, name: str, value: int | float | str) -> int | float | str:
-    """Return a value in the type that the server wants: ``SET x = '300'`` is an error where x is a number."""
+    """Return a value as the server wants it: a number bare, for `SET x = '300'` is an error; a switch as a word."""
     rows = query(connection, KIND_SQL, [name])
     kind = str(rows[0][0]) if rows else ""
     if kind == "Integer":
         return int(value)
+    if kind == "Boolean":
+        return "ON" if str(value).upper() in ("ON", "TRUE", "1") else "OFF"
+    if kind in ("Enumeration", "Set") and isinstance(value, int):
+        return value
     return float(value) if kind == "Numeric" else str(value)

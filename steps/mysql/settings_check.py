@@ -14,12 +14,14 @@ from typing import Any
 
 import mysql.connector
 
+from steps.mysql.cnf import rounded
 from steps.mysql.connection import query, quoted
 from steps.mysql.settings import Setting
 
 UNKNOWN_VARIABLE, READ_ONLY, NOT_GLOBAL = 1193, 1238, 1228
 RANGE_SQL = "SELECT data_type, min_value, max_value FROM performance_schema.variables_metadata WHERE variable_name = %s"
 NAMES_SQL = "SELECT variable_name FROM performance_schema.global_variables"
+ALL_SQL = "SELECT variable_name, variable_value FROM performance_schema.global_variables"
 VALUE_SQL = "SELECT variable_value FROM performance_schema.global_variables WHERE variable_name = %s"
 
 
@@ -62,7 +64,7 @@ def _check(connection: Any, one: Setting) -> Answer:
         if error.errno not in (READ_ONLY, NOT_GLOBAL) or "SESSION variable" in str(error.msg):
             return Answer(one.name, now=now, refused=f"{one.name} cannot be set: {error.msg}")
         dynamic = False
-    return Answer(one.name, dynamic, now, _out_of_range(connection, one))
+    return Answer(one.name, dynamic, now, _out_of_range(connection, one, now))
 
 
 def _meant(connection: Any, name: str) -> str:
@@ -71,16 +73,23 @@ def _meant(connection: Any, name: str) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _out_of_range(connection: Any, one: Setting) -> str:
+def _out_of_range(connection: Any, one: Setting, now: str) -> str:
     rows = query(connection, RANGE_SQL, [one.name])
     kind, low, high = (str(value or "") for value in rows[0]) if rows else ("", "", "")
     if kind == "Boolean" and str(one.value).upper() not in ("ON", "OFF", "1", "0", "TRUE", "FALSE"):
         return f"{one.name}={one.written}: expected ON or OFF"
+    is_switch = one.value in (0, 1) and now.upper() in ("ON", "OFF")
+    if kind in ("Enumeration", "Set") and isinstance(one.value, int) and not is_switch:
+        return f"{one.name}={one.written}: expected words, as it has now: {now or 'none'}"
     if kind not in ("Integer", "Numeric"):
         return ""
     if isinstance(one.value, str) or (kind == "Integer" and isinstance(one.value, float)):
         return f"{one.name}={one.written}: expected {'a whole number' if kind == 'Integer' else 'a number'}"
     if kind == "Integer" and low and high and not int(low) <= one.value <= int(high):
         return f"{one.name}={one.written} is out of range: expected {low} to {high}"
+    if kind == "Integer" and isinstance(one.value, int):
+        settings = {str(name): str(value) for name, value in query(connection, ALL_SQL)}
+        if (made := rounded(one.name, one.value, settings)) != one.value:
+            return f"{one.name}={one.written} would be rounded to {made} by the server: ask for that"
     # The highest fraction is told as the bits of a floating-point number, of which nothing can be said.
     return f"{one.name}={one.written} is out of range: expected 0 or more" if low == "0" and one.value < 0 else ""

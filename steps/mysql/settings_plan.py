@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from steps.mysql.cnf import agrees, merged, same, settings_of
+from steps.mysql.cnf import agrees, loose_in, merged, same, settings_of
 from steps.mysql.settings import Setting
 from steps.mysql.settings_files import Files
 
@@ -34,7 +34,8 @@ class State:
     def has(self, one: Setting) -> bool:
         """Tell whether it runs with a setting, and will after its next start."""
         kept = self.persisted.get(one.name)
-        return self.runs_with(one) and (kept is None or same(kept, one.written))
+        will = kept is None or agrees(one.name, one.written, {**self.settings, one.name: kept})
+        return will and self.runs_with(one)
 
     def runs_with(self, one: Setting) -> bool:
         """Tell whether it runs with a setting."""
@@ -122,14 +123,15 @@ def to_mend(files: Files) -> tuple[Files, tuple[str, ...]]:
     """Return what is to be written down where the ConfigMap is mended to spec.mycnf, and what is dropped from it."""
     spec, file = settings_of(files.mycnf or ""), settings_of(files.file)
     dropped = tuple(name for name in file if name not in spec)
-    return Files(files.mycnf, _merged(files.file, spec, dropped)), dropped
+    # What the spec lets a server pass over may well be unknown to it.
+    return Files(files.mycnf, _merged(files.file, spec, dropped, loose_in(files.mycnf or ""))), dropped
 
 
-def _merged(text: str, values: Mapping[str, str], drop: Sequence[str] = ()) -> str:
+def _merged(text: str, values: Mapping[str, str], drop: Sequence[str] = (), loose: Collection[str] = ()) -> str:
     """Return a text with settings in it; the very text where it has them, however it writes them."""
     has = settings_of(text)
     lacking = {name: value for name, value in values.items() if name not in has or not same(has[name], value)}
-    return merged(text, lacking, drop) if lacking or drop else text
+    return merged(text, lacking, drop, loose) if lacking or drop else text
 
 
 def columns(rows: Sequence[Sequence[str]], width: int = WIDTH) -> list[str]:

@@ -72,7 +72,8 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         said = {pod: answer[one.name] for pod, answer in answers.items()}
         no = {pod: answer.refused for pod, answer in said.items() if answer.refused}
         if no and asked is None:
-            notes.append(f"left alone, as no member can be told: {'; '.join(sorted(set(no.values())))}")
+            if not all(_has(server, one) for server in servers):
+                notes.append(f"left alone, as no member can be told: {'; '.join(sorted(set(no.values())))}")
             continue
         if no:
             whose = "" if len(no) == len(said) else f" (says {', '.join(no)})"
@@ -92,6 +93,10 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         if one.severity != OK
     ]
     return Seen(Plan(tuple(taken), dynamic, states, files, after, dropped), against, notes)
+
+
+def _has(server: Server, one: Setting) -> bool:
+    return State(server.pod, server.settings, server.persisted).has(one)
 
 
 def _without(servers: Sequence[Server], wanted: Sequence[Setting]) -> list[Server]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from steps.mysql.cnf import settings_of
+from steps.mysql.cnf import loose_in, settings_of
 from steps.mysql.upgrade_path import Version
 
 REMOVED: dict[tuple[int, int], tuple[str, ...]] = {
@@ -157,7 +157,7 @@ def _direction(current: Version, target: Version) -> list[Finding]:
 def _settings(found: Inventory, current: Version, target: Version) -> list[Finding]:
     lost, places = gone(REMOVED, current, target), dict[str, list[str]]()
     for where, text in found.cnf.items():
-        loose = _loose(text)
+        loose = loose_in(text)
         for name in sorted(set(settings_of(text)) & set(lost)):
             if name not in loose:
                 places.setdefault(name, []).append(where)
@@ -173,11 +173,6 @@ def _settings(found: Inventory, current: Version, target: Version) -> list[Findi
         )
         for name, where in places.items()
     ]
-
-
-def _loose(text: str) -> set[str]:
-    """Return the settings that a server may pass over: those written with loose_."""
-    return {match[1].replace("-", "_").lower() for match in re.finditer(r"(?m)^\s*loose[_-]([\w-]+)", text)}
 
 
 def _accounts(found: Inventory, current: Version, target: Version) -> list[Finding]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +12,14 @@ import pytest
 from mysql_group import mysql_group
 
 from steps.errors import BadParameters
-from steps.mysql.cnf import merged
+from steps.mysql.cnf import agrees, merged, settings_of
 from steps.mysql.connection import close, query
 from steps.mysql.settings import Setting, forbidden, parse, warnings
 from steps.mysql.settings_apply import Kept, NotTaken, differing, put_back, remember, set_everywhere
 from steps.mysql.settings_check import Answer, check
+from steps.mysql.settings_files import Files
+from steps.mysql.settings_plan import State, to_mend, to_set
+from tiphys.local import mysql_packages
 
 NET = f"127.88.{os.getpid() % 250 + 1}"
 ADDRESS = f"{NET}.41"
@@ -75,6 +80,13 @@ def test_what_is_no_setting_is_said(text: str, says: str) -> None:
         ("innodb_data_file_path=ibdata1:9M", "which files are touched"),
         ("innodb_force_recovery=4", "cannot serve its group"),
         ("mandatory_roles=admin", "who gets into the server"),
+        ("init_slave='DROP USER root'", "decides who gets in"),
+        ("slave_load_tmpdir=/data", "which files"),
+        ("slave_preserve_commit_order=OFF", "different orders"),
+        ("group_replication_recovery_ssl_ca=/tmp/ca.pem", "which files"),
+        ("sql_safe_updates=1", "no server would start with it"),
+        ("hostname=db", "only tells"),
+        ("have_symlink=YES", "only tells"),
     ],
 )
 def test_what_a_group_would_not_survive_is_refused_with_its_reason(text: str, says: str) -> None:
@@ -97,6 +109,34 @@ def test_a_my_cnf_keeps_what_it_says_of_others() -> None:
     assert merged("", {"a": "1"}) == "[mysqld]\na=1\n"
     assert merged("[client]\nuser=x\n", {"a": "1", "b": "2"}) == "[client]\nuser=x\n[mysqld]\na=1\nb=2\n"
     assert merged("[mysqld]\n#a=1\n", {"a": "2"}) == "[mysqld]\n#a=1\na=2\n"
+
+
+def test_a_line_that_a_server_may_pass_over_remains_one() -> None:
+    files = Files("[mysqld]\nloose_thread_pool_size=8\nback_log=9\n", "[mysqld]\nback_log=9\n")
+    assert to_mend(files)[0].file == "[mysqld]\nback_log=9\nloose_thread_pool_size=8\n"
+    files = Files(files.mycnf, "[mysqld]\nloose-thread-pool-size=4\nback_log=9\n")
+    assert to_mend(files)[0].file == files.mycnf
+    # A new pod's server starts before its plugins are there.
+    wanted = parse("group_replication_member_weight=60")
+    assert to_set(Files(None, ""), wanted).file == "[mysqld]\nloose_group_replication_member_weight=60\n"
+
+
+def test_the_time_zone_stands_in_a_my_cnf_by_the_name_of_its_option() -> None:
+    told = merged("[mysqld]\ndefault-time-zone=SYSTEM\n", {"time_zone": "+01:00"})
+    assert told == "[mysqld]\ndefault_time_zone=+01:00\n" and settings_of(told) == {"time_zone": "+01:00"}
+    assert values("default_time_zone=+01:00") == {"time_zone": "+01:00"}
+
+
+def test_semicolons_in_quotes_are_part_of_a_value() -> None:
+    text = "log_error_services='log_filter_internal; log_sink_json'; max_connections=300"
+    assert values(text) == {"log_error_services": "log_filter_internal; log_sink_json", "max_connections": 300}
+
+
+def test_what_a_server_rounds_is_not_another_value() -> None:
+    assert agrees("max_allowed_packet", "100000000", {"max_allowed_packet": "99999744"})
+    assert not agrees("max_allowed_packet", "100000000", {"max_allowed_packet": "99998720"})
+    assert not agrees("max_connections", "300", {"max_connections": "299"})
+    assert agrees("character_set_server", "utf8", {"character_set_server": "utf8mb3"})
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +260,50 @@ def test_what_hides_a_static_setting_at_the_next_start_is_taken_away_and_put_bac
     put_back(members["demo-1"], kept)
     assert everything(one) == before
     query(members["demo-1"], "RESET PERSIST")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "local_infile=0",
+        "slow_query_log=true",
+        "event_scheduler=0",
+        "optimizer_switch='index_merge=off'",
+        "sql_mode=TRADITIONAL",
+        "time_zone=+01:00",
+        "character_set_server=utf8",
+        "log_error_services='log_filter_internal; log_sink_internal'",
+    ],
+)
+def test_a_value_however_written_is_taken_and_known_again(server: Any, text: str) -> None:
+    (one,) = parse(text)
+    assert check(server, [one])[0].refused == ""
+    before = remember(server, {one.name: True})
+    try:
+        set_everywhere({"demo-0": server}, {"demo-0": [one]}, set())
+        tables = ("performance_schema.global_variables", "performance_schema.persisted_variables")
+        has, kept = (dict(query(server, f"SELECT variable_name, variable_value FROM {table}")) for table in tables)
+        assert State("demo-0", has, kept).has(one), (has[one.name], kept.get(one.name))
+    finally:
+        put_back(server, before)
+    assert differing(before, remember(server, {one.name: True})) == []
+
+
+def test_a_number_that_would_be_rounded_is_refused_with_the_one_to_ask_for(server: Any) -> None:
+    (said,) = check(server, parse("max_allowed_packet=100000000"))
+    assert said.refused.endswith("would be rounded to 99999744 by the server: ask for that")
+    (said,) = check(server, parse("concurrent_insert=2"))
+    assert "expected words, as it has now: AUTO" in said.refused
+
+
+def test_every_variable_that_may_be_set_may_stand_in_a_my_cnf(server: Any) -> None:
+    mysql = mysql_packages.find()
+    options = [*mysql.server_options, "--plugin-load-add=group_replication.so", "--verbose", "--help"]
+    environment = {**os.environ, **mysql.environment}
+    command = mysql.command("mysqld", "--no-defaults", *options)
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    known = {found.replace("-", "_") for found in re.findall(r"(?m)^(?: .*?--|)([a-z][a-z0-9-]*)\b", listed)}
+    names = [str(row[0]) for row in query(server, "SELECT variable_name FROM performance_schema.global_variables")]
+    free = [name for name in names if not forbidden([Setting(name, "x", "x")])]
+    assert len(free) > 300
+    assert {name for name in free if name not in known} <= {"time_zone", "skip_external_locking", "rbr_exec_mode"}
