@@ -20,9 +20,14 @@ from steps.kube.errors import Conflict, NotFound, TooManyRequests
 from steps.log import log
 
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
-STEP_VOLUMES = ("var-run-argo", "tmp-dir-argo", "input-artifacts", SCRATCH_VOLUME)
-"""emptyDir volumes that Argo gives to the pods of its steps, for its executor, and the one that this pack adds; nobody
-misses what is in them."""
+UNMISSED = {
+    WORKFLOW_LABEL: ("var-run-argo", "tmp-dir-argo", "input-artifacts", SCRATCH_VOLUME),
+    "eventsource-name": ("tmp",),
+    "sensor-name": ("tmp",),
+    "eventbus-name": ("pid",),
+}
+"""emptyDir volumes that nobody misses, by the label of the pods that have them: those that Argo Workflows gives to its
+steps, with the one that this pack adds, and those of Argo Events. A bus without a claim keeps events in one more."""
 FINISHED = "has finished"
 """Why a pod is left alone whose containers have all ended: a drill has no business with its logs."""
 OWN_STEP = "is a step of this drill"
@@ -145,9 +150,9 @@ def _decide(pod: Object, policy: Policy) -> Decision:
         return made(Action.SKIP, OWN_STEP)
     ours = namespace == policy.namespace and labels.get(CLUSTER_LABEL) == policy.cluster
     volumes = [str(volume["name"]) for volume in spec.get("volumes") or [] if "emptyDir" in volume]
-    if WORKFLOW_LABEL in labels:
-        # Every running step of Argo has these, also a game day's that waits for this very drain.
-        volumes = [name for name in volumes if name not in STEP_VOLUMES]
+    # Every running step of Argo has some, also a game day's that waits for this very drain; so has each Sensor.
+    unmissed = {name for label, names in UNMISSED.items() if label in labels for name in names}
+    volumes = [name for name in volumes if name not in unmissed]
     if volumes and not ours and not policy.empty_dir:
         return made(
             Action.REFUSE, f"would lose what is in its emptyDir {', '.join(volumes)}: empty-dir=evict allows it"

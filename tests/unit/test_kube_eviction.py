@@ -34,6 +34,7 @@ def made(name: str = "p", **changes: Any) -> dict[str, Any]:
 SCRATCH: dict[str, Any] = {"volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {}}]}
 ARGO: dict[str, Any] = {"volumes": [{"name": name, "emptyDir": {}} for name in ("var-run-argo", "tmp-dir-argo")]}
 OURS: dict[str, Any] = {"volumes": [{"name": "tiphys-scratch", "emptyDir": {}}]}
+BUS: dict[str, Any] = {"volumes": [{"name": name, "emptyDir": {}} for name in ("pid", "js-data")]}
 DAEMON: Any = [{**OWNED, "kind": "DaemonSet", "name": "logs"}]
 MEMBER: dict[str, Any] = {"labels": {"mysql.oracle.com/cluster": "demo"}}
 
@@ -52,6 +53,9 @@ MEMBER: dict[str, Any] = {"labels": {"mysql.oracle.com/cluster": "demo"}}
         (made(**SCRATCH, labels={"workflows.argoproj.io/workflow": "build"}), Action.REFUSE, "emptyDir tmp"),
         (made(**ARGO), Action.REFUSE, "emptyDir var-run-argo"),
         (made(**OURS, labels={"workflows.argoproj.io/workflow": "game-day-1"}), Action.EVICT, ""),
+        (made(**SCRATCH, labels={"sensor-name": "runbooks"}), Action.EVICT, ""),
+        (made(**SCRATCH, labels={"eventsource-name": "runbooks"}), Action.EVICT, ""),
+        (made(**BUS, labels={"eventbus-name": "default"}), Action.REFUSE, "emptyDir js-data:"),
         (made(ownerReferences=[]), Action.REFUSE, "unmanaged=evict"),
         (made(ownerReferences=[{**OWNED, "controller": False}]), Action.REFUSE, "no controller"),
         (made(**SCRATCH), Action.REFUSE, "emptyDir tmp"),
