@@ -209,7 +209,8 @@ def _session(site: Site, answer_seconds: float) -> Any:
     )
     return aiohttp.ClientSession(
         connector=connector,
-        timeout=aiohttp.ClientTimeout(total=answer_seconds),
+        # Not to be rounded up to a whole second, as limits of 5 s and more are: answers after 5.9 s would be good.
+        timeout=aiohttp.ClientTimeout(total=answer_seconds, ceil_threshold=math.inf),
         # Bytes as they come, no cookies kept, no proxy of the environment: a user's first visit, every time.
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -16,9 +16,10 @@ import click
 import pytest
 from platform_help import eventually
 
+from steps.drill import users as application
 from steps.drill.clock import Clock
 from steps.drill.site import ANNOTATION, APP_URL, Site, site_of
-from steps.drill.users import Request, Users, refusal, require_answers, unsteady
+from steps.drill.users import ANSWER_SECONDS, Request, Users, refusal, require_answers, unsteady
 from steps.errors import BadParameters, Refused
 from steps.kube.client import Kube
 
@@ -124,6 +125,12 @@ def test_every_answer_is_told_for_what_it_is(answer: Answer, good: bool, kind: s
     with serving(answer) as at:
         told = [r for r in ask(f"http://{at}/", answer_seconds=patience) if r.end is not None]
     assert {(request.good, request.kind) for request in told} == {(good, kind)}
+
+
+async def test_the_limit_of_an_answer_is_not_rounded_up() -> None:
+    """As aiohttp does by itself from 5 s on: seen were requests that were given up after 5.96 s."""
+    async with application._session(Site("http://shop/"), ANSWER_SECONDS) as session:
+        assert session.timeout.total == ANSWER_SECONDS < session.timeout.ceil_threshold
 
 
 def test_nobody_listens_and_nobody_knows_the_name() -> None:
