@@ -49,7 +49,7 @@ def reap(namespace: str) -> Reaped:
     from steps.game_day import ending
     from steps.kube import cordon
     from steps.kube.client import connect
-    from steps.mysql import settings_undo, topology_undo
+    from steps.mysql import settings_undo, topology_undo, upgrade_back
 
     kube = connect(namespace)
     limit = time.monotonic() + undo.PRIMARY_SECONDS
@@ -67,7 +67,8 @@ def reap(namespace: str) -> Reaped:
     now = datetime.now(UTC)
     over = {note.workflow for note in notes if is_over(note, phases, now)}
     # Undoing one of these may restart servers: what takes long comes last.
-    slow = {name: each for name, each in noted.items() if each.fault == settings_undo.NAME and each.workflow in over}
+    long = (settings_undo.NAME, upgrade_back.NAME)
+    slow = {name: each for name, each in noted.items() if each.fault in long and each.workflow in over}
     wait_for_pods(kube, over)
     count, left = 0, Left()
     # A drill of a game day that is gone undoes itself when it is stopped.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from steps.drill.intent import Intent
+from steps.drill.intent import Intent, read_drill
 from steps.errors import Refused, StepError, Temporary, TimedOut
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict, NotFound
@@ -142,7 +142,7 @@ def go_back(kube: Kube, cluster: str, noted: Intent) -> list[str]:
         done.append(f"spec.version set back to {old}")
         log("version-set-back", cluster=cluster, version=old)
     wait_for_operator(kube, cluster, old, router, OPERATOR_SECONDS)
-    done += _delete_broken(kube, cluster, old)
+    done += _delete_broken(kube, look(kube, cluster, credentials), old)
     done += _servers_back(kube, cluster, credentials, noted, old)
     wait_for_routers(kube, cluster, credentials, router or old, seconds=ROUTERS_SECONDS)
     # Last: from now on the StatefulSet replaces by itself what is not of its template, and nothing is any more.
@@ -166,18 +166,27 @@ def _may_go_back(servers: list[Object], before: Mapping[str, Any]) -> None:
         )
 
 
-def _delete_broken(kube: Kube, cluster: str, old: str) -> list[str]:
-    """Delete pods of another version that are not ready: they would stay as they are for ever."""
+def _delete_broken(kube: Kube, sight: Sight, old: str) -> list[str]:
+    """Delete pods of another version that are not ready: they would stay as they are for ever.
+
+    Of those that vote in the group all the same none goes without which the others would have no quorum.
+    """
     done = []
-    for pod in kube.servers(cluster):
-        if tag(pod["spec"], SERVER_CONTAINER) != old and not is_ready(pod):
-            name = name_of(pod)
-            try:
-                kube.delete("pods", name, uid=str(pod["metadata"]["uid"]))
-            except (NotFound, Conflict):
-                continue
-            log("deleted", pod=name, why=f"it did not come up with {tag(pod['spec'], SERVER_CONTAINER)}")
-            done.append(f"pod {name} deleted, which did not come up")
+    voting = {member.pod for member in sight.topology.members if member.state == "ONLINE"}
+    for pod in sorted(sight.servers, key=lambda one: name_of(one) in voting):
+        name, has = name_of(pod), tag(pod["spec"], SERVER_CONTAINER)
+        if has == old or is_ready(pod):
+            continue
+        if name in voting and 1 < sight.topology.expected >= 2 * (len(voting) - 1):
+            log("left-alone", pod=name, why=f"it is not ready, but the group needs its vote: {sorted(voting)}")
+            continue
+        try:
+            kube.delete("pods", name, uid=str(pod["metadata"]["uid"]))
+        except (NotFound, Conflict):
+            continue
+        voting.discard(name)
+        log("deleted", pod=name, why=f"it did not come up with {has}")
+        done.append(f"pod {name} deleted, which did not come up")
     return done
 
 
@@ -203,7 +212,13 @@ def _servers_back(kube: Kube, cluster: str, credentials: Credentials, noted: Int
 
 
 def of_note(kube: Kube, cluster: str, noted: Intent) -> None:
-    """Go back where a run was cut off, for the exit handler and for reap; what has no way back in place stays."""
+    """Go back where a run was cut off, for the exit handler and for reap; what has no way back in place stays.
+
+    Where the note is in the book alone, nothing is half done: another run may have asked for that version since.
+    """
+    found = kube.find("innodbclusters", cluster)
+    if found is None or read_drill(found) != noted:
+        return
     try:
         for done in go_back(kube, cluster, noted):
             log("undone", what=done)

@@ -77,8 +77,10 @@ def judge(current: Version, target: Version) -> Path:
     if target.series < OLDEST or current.series < OLDEST:
         return Path(current, target, f"{min(current, target)} is older than 8.0, which the operator does not know")
     same = current.series == target.series
+    # No release of 8.0 starts on the data files of a later one.
+    goes_back = same and current.is_lts and current.series != (8, 0)
     if target < current:
-        if same and current.is_lts and current.series != (8, 0):
+        if goes_back:
             note = "this is a downgrade, which MySQL allows within one LTS series"
             return Path(current, target, notes=(note,))
         return Path(
@@ -102,8 +104,7 @@ def judge(current: Version, target: Version) -> Path:
         notes.append(f"the newest LTS series known here is {last}: see in the release notes that none lies between")
     if not target.is_lts and not same:
         notes.append(f"{target} is an innovation release: it gets fixes only until the next release")
-    in_place = same and target.is_lts
-    return Path(current, target, "", Back.IN_PLACE if in_place else Back.COPY, tuple(notes))
+    return Path(current, target, "", Back.IN_PLACE if goes_back else Back.COPY, tuple(notes))
 
 
 def lowest(versions: Sequence[Version]) -> Version:
