@@ -19,7 +19,7 @@ from steps.drill.options import dry_run as dry_run_option
 from steps.drill.options import workflow as workflow_option
 from steps.errors import BadParameters, Refused, StepError, Temporary
 from steps.kube import client
-from steps.kube.client import Kube
+from steps.kube.client import Kube, Object
 from steps.log import log
 from steps.mysql import settings_files
 from steps.mysql.cnf import settings_of
@@ -123,7 +123,7 @@ def _note(kube: Kube, cluster: str, workflow: str, credentials: Credentials, pla
     """Write down how everything is, before it is changed."""
     pods = kube.servers(cluster)
     members = {}
-    for pod, address in server_addresses(pods).items():
+    for pod, address in _addresses(pods, plan).items():
         with session(address, SERVER_PORT, credentials, what=pod) as connection:
             members[pod] = tuple(remember(connection, plan.dynamic))
     servers = {life.pod: life.identity(Method.POD) for life in map(life_of, pods)}
@@ -170,7 +170,7 @@ def _apply(
 
 
 def _set(kube: Kube, cluster: str, credentials: Credentials, plan: Plan, *, persist: bool) -> None:
-    addresses = server_addresses(kube.servers(cluster))
+    addresses = _addresses(kube.servers(cluster), plan)
     with ExitStack() as stack:
         members: dict[str, Any] = {
             pod: stack.enter_context(session(addresses[pod], SERVER_PORT, credentials, what=pod))
@@ -179,11 +179,23 @@ def _set(kube: Kube, cluster: str, credentials: Credentials, plan: Plan, *, pers
         set_everywhere(members, plan.lacking, plan.static, persist=persist)
 
 
+def _addresses(pods: Sequence[Object], plan: Plan) -> dict[str, str]:
+    """Return every member's address.
+
+    Raises:
+        Temporary: one is away: nobody could tell what it comes back with.
+    """
+    addresses = server_addresses(list(pods))
+    if away := [state.pod for state in plan.states if not addresses.get(state.pod)]:
+        raise Temporary(f"{', '.join(away)} went away meanwhile: a setting is for every member. It is tried again.")
+    return addresses
+
+
 def _read_back(
     kube: Kube, cluster: str, credentials: Credentials, plan: Plan, only: Collection[str] | None = None
 ) -> None:
     """Raise NotTaken where a member has another value than was asked for."""
-    for pod, address in server_addresses(kube.servers(cluster)).items():
+    for pod, address in _addresses(kube.servers(cluster), plan).items():
         if only is not None and pod not in only:
             continue
         with session(address, SERVER_PORT, credentials, what=pod, timeout=TIMEOUT) as connection:

@@ -113,10 +113,15 @@ def _each(
 ) -> dict[str, Any]:
     """Do something on every member, and return what came of it; one that fails keeps nobody from the others."""
     addresses = server_addresses(kube.servers(cluster))
+    instances = int(kube.cluster(cluster)["spec"].get("instances", 1))
     results, stuck = {}, []
     for pod, kept in before.members.items():
-        if pod not in addresses:
-            log("left-alone", pod=pod, why="it is no member any more")
+        if not addresses.get(pod):
+            # One that is only away comes back with what was persisted on its volume.
+            if int(pod.rpartition("-")[2]) < instances:
+                stuck.append(f"{pod}: it is away")
+            else:
+                log("left-alone", pod=pod, why="it is no member any more")
             continue
         try:
             with session(addresses[pod], SERVER_PORT, user, what=pod) as connection:
