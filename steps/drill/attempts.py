@@ -49,6 +49,7 @@ class Attempt(NamedTuple):
         code: MySQL's or the connector's error number; 0 for none.
         server: `server_uuid` of the server that the connection led to, empty where there was no connection.
         connected: when this attempt made a new connection, else None.
+        late: the answer came when the client had given up: it tells the write's fate, and nobody was served by it.
     """
 
     sequence: int
@@ -58,6 +59,12 @@ class Attempt(NamedTuple):
     code: int = 0
     server: str = ""
     connected: float | None = None
+    late: bool = False
+
+    @property
+    def served(self) -> bool:
+        """Whether the client got its acknowledgement while it waited for it."""
+        return self.outcome is Outcome.ACKNOWLEDGED and self.end is not None and not self.late
 
     @property
     def latency(self) -> float | None:

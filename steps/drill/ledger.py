@@ -4,7 +4,8 @@ A client makes one attempt every interval. It connects again within an attempt w
 time a reconnect takes belongs to the attempt that needed it. A write that nobody answers is in doubt after
 `ANSWER_SECONDS`, and the client goes on with a new connection, as an application with a sensible timeout would do. The
 old connection is still listened to for `LATE_SECONDS`: an answer that comes late is recorded with its true time, so
-that no write is in doubt without need.
+that no write is in doubt without need. It ends no outage, though: writes that hang when a group loses its quorum are
+answered in bursts while the group takes no other.
 """
 
 from __future__ import annotations
@@ -83,12 +84,12 @@ class Recorded:
         return [client.attempts for client in self.clients if client.kind == kind]
 
     def acknowledged(self, kind: str) -> list[float]:
-        """Return the end times of all acknowledged attempts of a kind."""
+        """Return when clients got the acknowledgements of a kind: without those that came when they had given up."""
         return [
             attempt.end
             for attempts in self.of_kind(kind)
             for attempt in attempts
-            if attempt.outcome is Outcome.ACKNOWLEDGED and attempt.end is not None
+            if attempt.served and attempt.end is not None
         ]
 
     def writes(self, outcome: Outcome) -> set[tuple[int, int]]:
@@ -204,7 +205,7 @@ class Client(threading.Thread):
         end = self._clock()
         if outcome is not Outcome.IN_DOUBT and not self._stopped.is_set():
             known = self.record.attempts[sequence]
-            self.record.attempts[sequence] = known._replace(end=end, outcome=outcome, code=code)
+            self.record.attempts[sequence] = known._replace(end=end, outcome=outcome, code=code, late=True)
 
     def _connect(self) -> None:
         endpoint = self._endpoint

@@ -142,7 +142,7 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
                 "kind": client.kind,
                 "died": client.died,
                 "attempts": [
-                    [a.sequence, _rounded(a.start), _rounded(a.end), a.outcome, a.code, a.server, _rounded(a.connected)]
+                    [*a[:1], _rounded(a.start), _rounded(a.end), *a[3:6], _rounded(a.connected), a.late]
                     for a in client.attempts
                 ],
             }

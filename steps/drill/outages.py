@@ -2,7 +2,8 @@
 
 Definitions. All times are on one monotonic clock.
 
-- *Acknowledgements* are the END times of all acknowledged attempts of all clients of one kind (writes, or reads).
+- *Acknowledgements* are the END times of all acknowledged attempts of all clients of one kind (writes, or reads), but
+  for those whose client had given up waiting: they tell that a write is there, and nobody was served by them.
 - *Normal spacing* is the median distance of two acknowledgements in a row before the fault: with four writers at 20 ms
   about 5 ms. It is what a stretch without acknowledgement lasts when nothing is wrong.
 - A *stretch* lies between two acknowledgements in a row. Those that end after the fault was injected count: the first

@@ -165,7 +165,8 @@ def limits(result: Result) -> list[str]:
         f"Members are looked at every {MEMBER_SECONDS * 1000:.0f} ms, pods every {POD_SECONDS * 1000:.0f} ms: a moment "
         "is when something was first seen, so it may have been that much earlier.",
         f"A client gives a connection {CONNECT_SECONDS} s and a statement {ANSWER_SECONDS} s. An application with "
-        "longer timeouts may feel an outage for longer than this report says.",
+        "longer timeouts may feel an outage for longer than this report says. An answer that came later than that "
+        "counts for whether the write is lost, and ends no outage.",
         f"Interruptions under {OUTAGE_SECONDS} s are not counted as outages; the longest stretch is reported however "
         "short it is.",
         "The fault hit the cluster once, under the ledger's own load. More load, or another fault, may take longer.",

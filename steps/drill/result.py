@@ -124,7 +124,7 @@ def evaluate(measurement: Measurement, verification: Verification | None) -> Res
 
 
 def _alone(attempts: Sequence[Attempt], fault_at: float, measurement: Measurement) -> float:
-    ends = [a.end for a in attempts if a.outcome is Outcome.ACKNOWLEDGED and a.end is not None]
+    ends = [a.end for a in attempts if a.served and a.end is not None]
     return downtime(ends, 0.0, fault_at, measurement.ended_at).longest
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from steps.drill.attempts import Attempt, Outcome
+from steps.drill.attempts import Attempt
 from steps.drill.evidence import Evidence, Proof, Target, new_primary, quorum_lost, router_back
 from steps.drill.samples import Observed
 
@@ -225,7 +225,7 @@ def _clients(
                 routed.append(attempt.connected)
             # In an outage writes that hung since before it are answered in one burst, once a quorum is forced; for a
             # long time after that the group may take no other.
-            if attempt.outcome is Outcome.ACKNOWLEDGED and (attempt.start > injected or not target.outage):
+            if attempt.served and (attempt.start > injected or not target.outage):
                 written.append(attempt.end)
     return min(routed, default=None), min(written, default=None)
 

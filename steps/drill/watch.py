@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from steps.drill.attempts import Attempt, Outcome
+from steps.drill.attempts import Attempt
 from steps.drill.guards import drills_setting, switch_text, switched_off
 from steps.drill.parameters import DrillParameters
 from steps.drill.samples import Observed
@@ -130,9 +130,7 @@ class Limits:
 
 def last_acknowledged(clients: Iterable[Sequence[Attempt]]) -> float | None:
     """Return when a write of any client was last acknowledged; None where none was."""
-    last = (
-        next((a.end for a in reversed(attempts) if a.outcome is Outcome.ACKNOWLEDGED), None) for attempts in clients
-    )
+    last = (next((a.end for a in reversed(attempts) if a.served), None) for attempts in clients)
     return max((end for end in last if end is not None), default=None)
 
 

@@ -10,6 +10,7 @@ import drill_story as story
 import pytest
 from drill_story import measurement, verified
 
+from steps.drill import measurement as files
 from steps.drill.advice import advise
 from steps.drill.attempts import Attempt, Outcome
 from steps.drill.clock import Stall
@@ -40,6 +41,20 @@ def test_a_failover_within_its_budgets_passes() -> None:
     assert found.lost == 0 and found.in_doubt == 2 and found.new_primary == "demo-1"
     assert found.reads is not None and found.reads.longest < 0.05
     assert "no acknowledged write was lost" in found.verdict.sentence
+
+
+def test_an_answer_to_a_client_that_has_given_up_ends_no_outage(tmp_path: Path) -> None:
+    """Seen after a quorum loss: writes that hung were answered after 8, 11 and 40 s, and no other for 70 s."""
+    m = measurement()
+    writes = next(client for client in m.clients if client.kind == "write").attempts
+    hung = next(n for n, each in enumerate(writes) if each.end and story.FAULT_AT < each.end < story.BACK_AT)
+    for late, downtime in ((False, 6.0), (True, story.BACK_AT - story.FAULT_AT)):
+        answered = (story.FAULT_AT + story.BACK_AT) / 2
+        writes[hung] = writes[hung]._replace(end=answered, outcome=Outcome.ACKNOWLEDGED, late=late)
+        files.save(m, tmp_path / "m.gz")
+        found = evaluate(files.load(tmp_path / "m.gz"), verified(m))
+        assert found.writes.longest == pytest.approx(downtime, abs=0.6)
+        assert found.measurement.writes(Outcome.ACKNOWLEDGED) == m.writes(Outcome.ACKNOWLEDGED)
 
 
 def test_a_broken_budget_fails() -> None:
