@@ -9,6 +9,7 @@ from dataclasses import dataclass
 _SIZE = re.compile(r"(\d+)([kmgtpe])")
 _UNITS = {letter: 1 << 10 * power for power, letter in enumerate("kmgtpe", 1)}
 _WORDS = {"on": "1", "true": "1", "yes": "1", "off": "0", "false": "0", "no": "0"}
+_COMMENT = re.compile(r"""('[^']*'|"[^"]*")|#.*""")
 _WHOLE = frozenset({"ansi", "traditional"})
 """Modes of sql_mode that stand for several, which the server then lists beside them."""
 _OPTIONS = {"time_zone": "default_time_zone"}
@@ -102,13 +103,19 @@ def read(text: str, section: str = "") -> list[Line]:
         if not line or line[0] in "#;!":
             found.append(Line(raw, section))
             continue
-        name, equals, value = re.sub(r"\s#.*", "", line).partition("=")
+        name, equals, value = _COMMENT.sub(lambda found: found[1] or "", line).partition("=")
         written = name.strip().replace("-", "_").lower()
         name = written.removeprefix("loose_")
         name = _VARIABLES.get(name, name)
         said = _unquoted(value.strip()) if equals else None
         found.append(Line(raw, section, name=name, value=said, loose=name != "" and written.startswith("loose_")))
     return found
+
+
+def _quoted(value: str) -> str:
+    """Return a value as it has to stand in a my.cnf: nothing of it is a comment."""
+    mark = "'" if '"' in value else '"'
+    return f"{mark}{value}{mark}" if "#" in value or value != value.strip() else value
 
 
 def _unquoted(value: str) -> str:
@@ -137,7 +144,7 @@ def merged(cnf: str, settings: Mapping[str, str], drop: Collection[str] = (), lo
     free = {*loose, *loose_in(cnf), *(name for name in settings if _PLUGINS.fullmatch(name))}
 
     def told_as(name: str) -> str:
-        return f"{'loose_' if name in free else ''}{_OPTIONS.get(name, name)}={settings[name]}"
+        return f"{'loose_' if name in free else ''}{_OPTIONS.get(name, name)}={_quoted(settings[name])}"
 
     lines, told = list[str](), set[str]()
     last = -1

@@ -132,6 +132,12 @@ def test_semicolons_in_quotes_are_part_of_a_value() -> None:
     assert values(text) == {"log_error_services": "log_filter_internal; log_sink_json", "max_connections": 300}
 
 
+def test_a_comment_begins_anywhere_but_in_quotes() -> None:
+    assert settings_of("a=1#one\nb='2 # two' # three\nc = 3 # don't\n") == {"a": "1", "b": "2 # two", "c": "3"}
+    told = merged("[mysqld]\n", {"b": "2 # two", "c": '"#"'})
+    assert told == '[mysqld]\nb="2 # two"\nc=\'"#"\'\n' and settings_of(told) == {"b": "2 # two", "c": '"#"'}
+
+
 def test_what_a_server_rounds_is_not_another_value() -> None:
     assert agrees("max_allowed_packet", "100000000", {"max_allowed_packet": "99999744"})
     assert not agrees("max_allowed_packet", "100000000", {"max_allowed_packet": "99998720"})
