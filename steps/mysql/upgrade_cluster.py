@@ -45,6 +45,8 @@ ACCEPT = Text("names of findings, separated by commas", "a-z,-", 120, first="a-z
 ROUTERS = "routers"
 """What the Routers' turn is called among the things done while clients write; pods have their own names."""
 SWITCH = "switch"
+FAILED = "failed"
+"""In the note, once the way back has begun: why."""
 
 version_option = option("--version", required=True, type=VERSION, help="Version of MySQL that all get, such as 9.7.4.")
 age_option = option(
@@ -184,6 +186,12 @@ def upgrade_cluster(
         story = Story(cluster, plan.old)
         noted = _noted(plan, sight, workflow)
         intent.write(kube, cluster, noted)
+    if failed := noted.before.get(FAILED):
+        # It was cut off on its way back, and the way forward is known to fail.
+        told = try_to_go_back(kube, cluster, noted)
+        _forget(kube, cluster, workflow, told)
+        story.ended = f"asked for {version}: {failed}"
+        raise StepError(f"{failed} {told}", _outputs(kube, credentials, story))
     router = None if noted.before.get("router") is None else version
     known = {str(pod): str(uid) for pod, uid in (noted.before.get("servers") or {}).items()}
     wish = Wish(Method.POD, None, member_timeout_seconds, known)
@@ -220,17 +228,25 @@ def _rolled(roll: Roll, story: Story, noted: intent.Intent, stop_reason: Callabl
             error.args = (f"{error} The exit handler takes it back ({reason}).",)
             raise
         log("going-back", why=str(error))
+        noted = replace(noted, before={**noted.before, FAILED: str(error)})
+        with suppress(StepError):
+            intent.write(roll.kube, roll.cluster, noted)
         told = try_to_go_back(roll.kube, roll.cluster, noted)
         with suppress(StepError):
             story.measure()
-        if not told.startswith("GOING BACK FAILED"):
-            intent.try_to_remove(roll.kube, roll.cluster, roll.workflow)
+        _forget(roll.kube, roll.cluster, roll.workflow, told)
         felt = f" Of clients that wrote meanwhile: {'; '.join(story.felt())}." if story.seen else ""
         story.ended = f"asked for {roll.target}: {error}"
         error.args = (f"{error} {told}{felt}",)
         raise
     release(roll.kube, roll.cluster)
     story.measure()
+
+
+def _forget(kube: Kube, cluster: str, workflow: str, told: str) -> None:
+    """Take the note off where nothing is left for the exit handler and reap."""
+    if not told.startswith("GOING BACK FAILED"):
+        intent.try_to_remove(kube, cluster, workflow)
 
 
 def is_own(found: dict[str, Any], workflow: str) -> bool:

@@ -46,7 +46,7 @@ def tags(pods: list[Object], container: str) -> dict[str, str]:
 def hold(kube: Kube, name: str) -> None:
     """Have the StatefulSet replace a pod only when somebody deletes it, and remember how it was. May run twice."""
     found = kube.get("statefulsets", name)
-    if HELD in (found["metadata"].get("annotations") or {}):
+    if HELD in (found["metadata"].get("annotations") or {}) and is_held(found):
         return
     before = found["spec"].get("updateStrategy") or {}
     # Kubernetes takes no rollingUpdate beside OnDelete.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from test_drill_reap_worst import drilled, noted, run
 from test_drill_reap_worst import kube as kube  # a fixture
 from test_drill_reap_worst import server as server  # a fixture
 
 from steps.drill import book, intent
+from steps.errors import StepError
 from steps.kube.client import Kube
-from steps.mysql import upgrade_back
+from steps.mysql import upgrade_back, upgrade_cluster
 from steps.mysql.topology import Member, Topology
+from steps.mysql.upgrade_images import hold, is_held, release
+from steps.mysql.upgrade_roll import Roll
 from steps.mysql.waiting import Sight
 
 BEFORE = {"version": "9.7.3", "target": "9.7.4", "back": "in place", "servers": {}}
@@ -47,6 +52,34 @@ def test_going_back_takes_minutes_and_keeps_nothing_else_waiting(kube: Kube, mon
     monkeypatch.setattr(upgrade_back, "go_back", went_back)
     assert run() == 2 and noted(kube) == []
     assert left == [["terminated", "terminated"]], "the drill on b was undone before"
+
+
+def test_a_run_that_was_cut_off_on_its_way_back_does_not_go_forward_again(kube: Kube, monkeypatch: Any) -> None:
+    cluster(kube, "a", "9.7.4")
+    own = note("upgrade-1")
+    intent.write(kube, "a", replace(own, before={**BEFORE, "failed": "a-2 does not come back."}))
+    monkeypatch.setattr(upgrade_cluster, "try_to_go_back", lambda *given: "It was taken back to 9.7.3.")
+    monkeypatch.setattr(Roll, "all", lambda roll: None)
+    given = {"backup_max_age": "0", "accept": None, "measure": False, "member_timeout_seconds": 0}
+    with pytest.raises(StepError, match=r"a-2 does not come back\. It was taken back to 9\.7\.3\."):
+        upgrade_cluster.upgrade_cluster.function(
+            namespace="tiphys", cluster="a", workflow="upgrade-1", version="9.7.4", **given
+        )
+    assert noted(kube) == []
+
+
+def test_a_strategy_that_somebody_set_back_is_held_again_before_the_version_changes(kube: Kube) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "mysql", "image": "x:1"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "a", "template": template}
+    kube.create(
+        "statefulsets", {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "a"}, "spec": spec}
+    )
+    hold(kube, "a")
+    kube.patch("statefulsets", "a", {"spec": {"updateStrategy": {"type": "RollingUpdate"}}})
+    hold(kube, "a")
+    assert is_held(kube.get("statefulsets", "a"))
+    release(kube, "a")
+    assert kube.get("statefulsets", "a")["spec"]["updateStrategy"]["type"] == "RollingUpdate"
 
 
 def pod(kube: Kube, name: str, version: str, *, ready: bool) -> dict[str, Any]:
