@@ -15,7 +15,7 @@ _WHOLE = frozenset({"ansi", "traditional"})
 _OPTIONS = {"time_zone": "default_time_zone"}
 """Variables that a my.cnf sets by another name: with their own in it a server does not start."""
 _VARIABLES = {option: variable for variable, option in _OPTIONS.items()}
-_PLUGINS = re.compile(r"(group_replication|clone|mysqlx|rpl_semi_sync|authentication|connection_control)_.*")
+PLUGINS = re.compile(r"(group_replication|clone|mysqlx|rpl_semi_sync|authentication|connection_control)_.*")
 """Variables of plugins. A new pod's server starts before there are any, and not at all if it has to know these."""
 _BLOCKS = {
     8: ("replica_checkpoint_group", "slave_checkpoint_group"),
@@ -141,7 +141,7 @@ def merged(cnf: str, settings: Mapping[str, str], drop: Collection[str] = (), lo
         drop: names of settings that are to be in it no more.
         loose: names that a server may not know: it starts without them. Those that the text has so remain so.
     """
-    free = {*loose, *loose_in(cnf), *(name for name in settings if _PLUGINS.fullmatch(name))}
+    free = {*loose, *loose_in(cnf), *(name for name in settings if PLUGINS.fullmatch(name))}
 
     def told_as(name: str) -> str:
         return f"{'loose_' if name in free else ''}{_OPTIONS.get(name, name)}={_quoted(settings[name])}"

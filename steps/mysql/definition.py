@@ -8,6 +8,7 @@ from typing import Any
 
 from steps.errors import BadParameters
 from steps.kube.client import CLUSTER_LABEL, Object
+from steps.mysql.cnf import PLUGINS
 from steps.parameters import Text
 
 DRILLS_LABEL, ENVIRONMENT_LABEL = "tiphys.dev/drills", "tiphys.dev/environment"
@@ -63,7 +64,7 @@ def secret_name(cluster: str) -> str:
 
 
 OURS = re.compile(
-    r"(.*_)?(file|dir|datadir|basedir|socket|path|directory|directories)|.*(plugin|keyring|component|user|bind_address|init_connect|init_replica).*"
+    r"(.*_)?(file|dir|datadir|basedir|socket|path|directory|directories)|(?!max_user_connections$).*(plugin|keyring|component|user|bind_address|init_connect|init_replica).*"
     r"|skip_(grant_tables|networking)|secure_.*|server_id|port|report_.*|gtid_mode|enforce_gtid_consistency|log_error"
 )
 """Settings that decide who gets in, which files the server touches, or what the operator itself has to set."""
@@ -76,15 +77,18 @@ def my_cnf(settings: str) -> str:
         BadParameters: one of them is no setting, or one that a cluster's caller must not choose.
     """
     lines = [line.strip() for line in settings.split(";") if line.strip()]
-    for line in lines:
+    for number, line in enumerate(lines):
         name = line.partition("=")[0].strip().replace("-", "_").lower()
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise BadParameters(f"mycnf: {line!r} is no setting; give name=value, separated by semicolons")
-        if OURS.fullmatch(name.removeprefix("loose_")):
+        variable = name.removeprefix("loose_").replace("slave", "replica")  # both say the same variable
+        if OURS.fullmatch(variable):
             raise BadParameters(
                 f"mycnf: {name} decides who gets into the server, which files it touches, or what the operator sets, "
                 "and cannot be chosen here; leave it out"
             )
+        if PLUGINS.fullmatch(name):  # a new pod's server starts before it has them
+            lines[number] = f"loose_{line}"
     return "\n".join(["[mysqld]", *lines, ""]) if lines else ""
 
 

@@ -93,6 +93,7 @@ def test_the_root_secret_is_what_the_operator_reads() -> None:
         "skip_grant_tables=1",
         "general_log_file=/tmp/x",
         "max_connections=9; Loose-Init-File=/tmp/x",
+        "init_slave='DROP USER root'",
         "plugin-load-add=x.so",
         "secure_file_priv=",
         "datadir=/tmp",
@@ -107,6 +108,8 @@ def test_settings_that_open_the_server_are_refused(settings: str) -> None:
 def test_ordinary_settings_are_taken() -> None:
     usual = "group_replication_member_expel_timeout=0; max_connections=300; sync_binlog=1; local-infile"
     assert my_cnf(usual).count("\n") == 5
+    assert "\nloose_group_replication_member_expel_timeout=0\n" in my_cnf(usual), "plugins come after the first start"
+    assert my_cnf("max_user_connections=50") == "[mysqld]\nmax_user_connections=50\n"
 
 
 def test_whether_drills_are_allowed_is_told_from_the_label() -> None:
