@@ -102,9 +102,7 @@ def rights_page(objects: Iterable[Object]) -> str:
     accounts = sorted(one["metadata"]["name"] for one in known if one["kind"] == "ServiceAccount")
     kinds = Counter(one["kind"] for one in known)
     rows = [_row(account, rights_of(account, known)) for account in accounts]
-    counted = ", ".join(
-        f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda each: (-each[1], each[0]))
-    )
+    counted = [f"| {kind} | {count} |" for kind, count in sorted(kinds.items(), key=lambda each: (-each[1], each[0]))]
     parts = [
         _HEAD,
         "| ServiceAccount | rights in the namespace | rights in the whole cluster | roles |",
