@@ -30,7 +30,7 @@ def sensor(runbooks: Iterable[Runbook]) -> dict[str, Any]:
     dependencies, triggers = [], []
     for runbook in runbooks:
         dependencies.append(_dependency(runbook))
-        triggers.append(_trigger(runbook))
+        triggers.append(trigger(runbook, "webhook"))
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Sensor",
@@ -53,7 +53,13 @@ def _dependency(runbook: Runbook) -> dict[str, Any]:
     }
 
 
-def _trigger(runbook: Runbook) -> dict[str, Any]:
+def trigger(runbook: Runbook, origin: str) -> dict[str, Any]:
+    """Return the trigger that makes a run of an event that passed: its `body` the parameters, its `run` the name.
+
+    Args:
+        runbook: what runs.
+        origin: what the event came by, which the run is labelled with.
+    """
     name = runbook.name
     sources: list[dict[str, Any]] = []
     for index, parameter in enumerate(runbook.parameters):
@@ -70,20 +76,20 @@ def _trigger(runbook: Runbook) -> dict[str, Any]:
             "conditions": name,
             "k8s": {
                 "operation": "create",
-                "source": {"resource": _workflow(runbook)},
+                "source": {"resource": _workflow(runbook, origin)},
                 "parameters": sources,
             },
         },
     }
 
 
-def _workflow(runbook: Runbook) -> dict[str, Any]:
+def _workflow(runbook: Runbook, origin: str) -> dict[str, Any]:
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {
             "generateName": f"{runbook.name}-",
-            "labels": {"tiphys.dev/trigger": "webhook"},
+            "labels": {"tiphys.dev/trigger": origin},
         },
         "spec": {
             "workflowTemplateRef": {"name": runbook.name},

@@ -14,6 +14,7 @@ import yaml
 
 from tiphys import rights
 from tiphys.documentation import PAGE, runbooks_page
+from tiphys.monitoring import alerts, dashboard, page
 
 PACKAGES = ("workflows", "eventsources", "sensors")
 MARK = "# Rendered by `tiphys render` from "
@@ -85,7 +86,7 @@ def built() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 @dataclass
 class Rendering:
-    """The files of a base folder.
+    """The files of a base folder, and those of the overlays beside it that modules with an `OVERLAY` are for.
 
     Attributes:
         base: the folder.
@@ -103,7 +104,10 @@ class Rendering:
         files, objects = {}, {}
         built_once = list(built())
         for package, module, manifest in built_once:
+            overlay = getattr(importlib.import_module(f"{package}.{module}"), "OVERLAY", None)
             path = f"{package}/{manifest['metadata']['name']}.yaml"
+            if overlay:
+                path = f"../overlays/{overlay}/component/{package}.yaml"
             files[path] = f"{MARK}{package}/{module}.py; change that file, not this one.\n{as_yaml(manifest)}"
             objects[path] = manifest
         for file in sorted(base.glob("*.yaml")):
@@ -115,10 +119,13 @@ class Rendering:
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
             "namespace": NAMESPACE,
-            "resources": by_hand + sorted(files),
+            "resources": by_hand + sorted(path for path in files if not path.startswith("../")),
         }
         files[PAGE] = runbooks_page(manifest for _, _, manifest in built_once)
-        files[rights.PAGE] = rights.rights_page(objects.values())
+        files[rights.PAGE] = rights.rights_page(made for path, made in objects.items() if not path.startswith("../"))
+        files[page.PAGE], files[dashboard.PAGE] = page.metrics_page(), dashboard.dashboard()
+        rule = as_yaml(alerts.rule())
+        files[alerts.PAGE] = f"{MARK}tiphys/monitoring/alerts.py; change that file, not this one.\n{rule}"
         files[KUSTOMIZATION] = f"{MARK}what it lists; `kubectl apply -k` reads it.\n{as_yaml(kustomization)}"
         return cls(base, files, objects)
 

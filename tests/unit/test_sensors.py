@@ -286,7 +286,7 @@ def test_a_sensors_field_that_is_not_honoured_is_named(path: str, change: Any) -
 @pytest.mark.parametrize(
     ("path", "change"),
     [
-        ("spec.github", lambda s: s.update(github={})),
+        ("spec.gitlab", lambda s: s.update(gitlab={})),
         ("spec.webhook.failover-drill.filter", lambda s: s["webhook"]["failover-drill"].update(filter={})),
         ("spec.webhook.failover-drill.method", lambda s: s["webhook"]["failover-drill"].update(method="GET")),
         ("spec.webhook.failover-drill.authSecret", lambda s: s["webhook"]["failover-drill"].pop("authSecret")),

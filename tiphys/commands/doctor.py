@@ -41,7 +41,9 @@ def doctor(
     before = pack.recalled(kube)
     # What the rights are for does not depend on the name of the webhook.
     host, allow = before.host or pack.EXAMPLE_HOST, before.allow or (pack.EXAMPLE_RANGE,)
-    objects = pack.load(pack.Choice(overlays or before.overlays, host, allow), kube.namespace).objects
+    repository = before.repository or pack.EXAMPLE_REPOSITORY
+    choice = pack.Choice(overlays or before.overlays, host, allow, repository)
+    objects = pack.load(choice, kube.namespace).objects
     found = []
     for one in checks.examine(kube, objects, s3):
         found.append(one)

@@ -80,11 +80,18 @@ def s3_of(bucket: str, endpoint: str, region: str, ca: IO[str] | None, keys: str
     "overlays",
     multiple=True,
     metavar="NAME",
-    help="Laid over the base, repeatable: single-node or production, network-policies, ingress-nginx, ingress-alb. "
-    "[default: as installed before, or single-node]",
+    help="Laid over the base, repeatable: single-node or production, network-policies, ingress-nginx, ingress-alb, "
+    "github. [default: as installed before, or single-node]",
 )
 @click.option("--host", default="", help="Name under which the webhook is called, for an ingress overlay.")
 @click.option("--allow", multiple=True, metavar="CIDR", help="Who may call it, for an ingress overlay; repeatable.")
+@click.option(
+    "--github",
+    "repository",
+    metavar="OWNER/NAME",
+    default="",
+    help="Let this repository's repository_dispatch start runbooks, too (docs/github.md): lays on the overlay github.",
+)
 @s3_options
 @click.option("--force-conflicts", is_flag=True, help="Take over the fields that somebody else has set.")
 @click.option("--skip-checks", is_flag=True, help="Do not look at the cluster first (`tiphys doctor`).")
@@ -98,6 +105,7 @@ def install(
     overlays: tuple[str, ...],
     host: str,
     allow: tuple[str, ...],
+    repository: str,
     s3_bucket: str,
     s3_endpoint: str,
     s3_region: str,
@@ -119,7 +127,7 @@ def install(
     refuse_local(kube)
     began = time.monotonic()
     s3 = s3_of(s3_bucket, s3_endpoint, s3_region, s3_ca, s3_keys)
-    choice = _choice(kube, overlays, host, allow, s3)
+    choice = _choice(kube, overlays, host, allow, repository, s3)
     objects = pack.load(choice, kube.namespace).objects
     own = given.s3_objects(s3) if s3 else []
     if not skip_checks:
@@ -161,7 +169,9 @@ def refuse_local(kube: Kube) -> None:
         )
 
 
-def _choice(kube: Kube, overlays: tuple[str, ...], host: str, allow: tuple[str, ...], s3: S3 | None) -> Choice:
+def _choice(
+    kube: Kube, overlays: tuple[str, ...], host: str, allow: tuple[str, ...], repository: str, s3: S3 | None
+) -> Choice:
     """Return what was chosen now, and for the rest what was chosen at the last install."""
     from tiphys.install import pack
 
@@ -169,7 +179,12 @@ def _choice(kube: Kube, overlays: tuple[str, ...], host: str, allow: tuple[str, 
     chosen = overlays
     if chosen and not set(chosen) & set(pack.SIZES):
         chosen = (*chosen, *(one for one in before.overlays if one in pack.SIZES))
-    return pack.Choice(chosen or before.overlays, host or before.host, allow or before.allow, _s3_port(kube, s3))
+    chosen = chosen or before.overlays
+    if repository and pack.GITHUB not in chosen:
+        chosen = (*chosen, pack.GITHUB)
+    return pack.Choice(
+        chosen, host or before.host, allow or before.allow, repository or before.repository, _s3_port(kube, s3)
+    )
 
 
 def _s3_port(kube: Kube, s3: S3 | None) -> int:
@@ -282,6 +297,8 @@ def _what_next(kube: Kube, choice: Choice, is_new: bool) -> None:
         inside = f"http://runbooks-eventsource-svc.{kube.namespace}.svc:12000"
         click.echo(f"\nThe webhook: {inside} within the cluster. To try it from here:")
         click.echo(f"  kubectl -n {kube.namespace} port-forward service/runbooks-eventsource-svc 12000 &")
+    if "github" in choice.overlays:
+        click.echo(f"  (GitHub's secret is in tiphys-github, key `secret`; {choice.repository}, see docs/github.md)")
     click.echo(
         f"  curl -H \"Authorization: Bearer $({secret})\" -H 'Content-Type: application/json' \\\n"
         f'       -d \'{{"cluster":"demo"}}\' {url}/check-cluster\n'

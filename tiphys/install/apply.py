@@ -9,6 +9,7 @@ from typing import Any
 
 from tiphys.install import applyset, given, order
 from tiphys.install.kube import Kube, shown
+from tiphys.install.pack import GITHUB
 from tiphys.install.plan import CREATE, DELETE, KEEP, THREADS, Change, Plan
 from tiphys.runs.errors import Conflict, ToolError
 
@@ -34,10 +35,9 @@ def carry_out(kube: Kube, plan: Plan, remembered: dict[str, str], *, force: bool
     _apply(kube, first, force, report)
     kinds = {applyset.group_kind(change.wanted) for change in coming} | {("", "Secret"), ("", "ConfigMap")}
     write_parent(kube, plan.parent, kinds | applyset.kinds_of(plan.parent), remembered)
-    token = applyset.member(given.webhook_secret(), kube.namespace)
-    is_new = kube.find(token) is None and kube.create(token)
-    if is_new:
-        report(CREATE, shown(token))
+    is_new = _make_secret(kube, given.webhook_secret(), report)
+    if any(change.name == f"EventSource/{GITHUB}" for change in coming):
+        _make_secret(kube, given.github_secret(), report)
     for group in by_rank:
         _apply(kube, group, force, report)
     for change in sorted(plan.by(DELETE), key=lambda change: order.sort_key(change.wanted), reverse=True):
@@ -45,6 +45,15 @@ def carry_out(kube: Kube, plan: Plan, remembered: dict[str, str], *, force: bool
         report(DELETE, change.name)
     write_parent(kube, kube.find(applyset.parent(kube.namespace, (), {})), kinds, remembered)
     return is_new
+
+
+def _make_secret(kube: Kube, secret: Object, report: Report) -> bool:
+    """Create a Secret, unless there is one of its name; tell whether it was created."""
+    wanted = applyset.member(secret, kube.namespace)
+    is_new = kube.find(wanted) is None and kube.create(wanted)
+    if is_new:
+        report(CREATE, shown(wanted))
+    return bool(is_new)
 
 
 def write_parent(

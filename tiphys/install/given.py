@@ -25,6 +25,7 @@ from tiphys.runs.s3 import TIMEOUT_SECONDS
 Object = dict[str, Any]
 
 WEBHOOK = "tiphys-webhook"
+GITHUB = "tiphys-github"
 REPOSITORIES = "artifact-repositories"
 TOKEN_BYTES = 32
 AWS = "s3.amazonaws.com"
@@ -135,6 +136,11 @@ def _secret(name: str, data: Mapping[str, str]) -> Object:
 def webhook_secret() -> Object:
     """Return the Secret with a new bearer token."""
     return _secret(WEBHOOK, {"token": secrets.token_urlsafe(TOKEN_BYTES)})
+
+
+def github_secret() -> Object:
+    """Return the Secret with what GitHub is to sign its deliveries with."""
+    return _secret(GITHUB, {"secret": secrets.token_urlsafe(TOKEN_BYTES)})
 
 
 def s3_objects(s3: S3) -> list[Object]:

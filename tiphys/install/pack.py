@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -24,10 +25,16 @@ DEFAULT = ("single-node",)
 EXAMPLE_HOST = "tiphys.example.com"
 EXAMPLE_RANGE = "192.0.2.0/24"
 """In the overlays' Ingress, where an installation needs a value of its own (addresses that RFC 5737 keeps free)."""
+GITHUB = "github"
+"""Overlay, EventSource and Sensor of GitHub's deliveries."""
+EXAMPLE_REPOSITORY = "your-organization/your-repository"
 _RANGES = (
     "nginx.ingress.kubernetes.io/whitelist-source-range",
     "alb.ingress.kubernetes.io/inbound-cidrs",
 )
+
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,20 @@ class Choice:
         overlays: names, in the order in which they are laid on.
         host: of the Ingress; "" without one.
         allow: address ranges that may reach the Ingress.
+        repository: OWNER/REPOSITORY whose deliveries from GitHub count; "" without that overlay.
         s3_port: of the S3 server, which the steps must reach; 0 where it is not known.
     """
 
     overlays: tuple[str, ...] = DEFAULT
     host: str = ""
     allow: tuple[str, ...] = ()
+    repository: str = ""
     s3_port: int = 0
 
     def remembered(self) -> dict[str, str]:
         """Return it as the data of the installation's ConfigMap."""
-        return {"overlays": ",".join(self.overlays), "host": self.host, "allow": ",".join(self.allow)}
+        named = {"overlays": ",".join(self.overlays), "host": self.host, "allow": ",".join(self.allow)}
+        return named | ({"repository": self.repository} if self.repository else {})
 
     @classmethod
     def recall(cls, data: dict[str, str]) -> Choice:
@@ -57,7 +67,8 @@ class Choice:
         def words(key: str) -> tuple[str, ...]:
             return tuple(word for word in data.get(key, "").split(",") if word)
 
-        return cls(words("overlays") if "overlays" in data else DEFAULT, data.get("host", ""), words("allow"))
+        overlays = words("overlays") if "overlays" in data else DEFAULT
+        return cls(overlays, data.get("host", ""), words("allow"), data.get("repository", ""))
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ def load(choice: Choice, namespace: str) -> Pack:
     """Return the pack of this version.
 
     Raises:
-        ToolError: an overlay does not exist, two exclude each other, or an Ingress lacks a value.
+        ToolError: an overlay does not exist, two exclude each other, or one lacks a value.
     """
     _check(choice.overlays)
     try:
@@ -110,6 +121,8 @@ def load(choice: Choice, namespace: str) -> Pack:
     for one in objects:
         if one["kind"] == "Ingress":
             _address(one, choice)
+        if one["kind"] in ("EventSource", "Sensor") and one["metadata"]["name"] == GITHUB:
+            _repository(one, choice.repository)
         if one["kind"] == "NetworkPolicy" and choice.s3_port:
             _open_port(one, choice.s3_port)
     return Pack(version("tiphys"), namespace, sorted(objects, key=sort_key))
@@ -146,6 +159,23 @@ def _address(ingress: Object, choice: Choice) -> None:
             annotations[name] = ",".join(choice.allow)
     spec = json.loads(json.dumps(ingress["spec"]).replace(EXAMPLE_HOST, choice.host))
     ingress["spec"] = spec
+
+
+def _repository(one: Object, repository: str) -> None:
+    """Put the repository into what serves GitHub's deliveries.
+
+    Raises:
+        ToolError: none was given, or it is none.
+    """
+    if not _REPOSITORY.fullmatch(repository):
+        seen = f", not {repository!r}" if repository else ""
+        raise ToolError(f"the overlay {GITHUB} needs the repository that may start runbooks: --github OWNER/NAME{seen}")
+    text = json.dumps(one["spec"])
+    for example, wanted in zip(
+        (EXAMPLE_REPOSITORY, *EXAMPLE_REPOSITORY.split("/")), (repository, *repository.split("/")), strict=True
+    ):
+        text = text.replace(f'"{example}"', f'"{wanted}"')
+    one["spec"] = json.loads(text)
 
 
 def _open_port(policy: Object, port: int) -> None:

@@ -8,6 +8,7 @@ from tiphys.local.events.calendar import CalendarError, parse
 from tiphys.local.events.paths import PathError, split_path
 
 _WEBHOOK = {"endpoint", "method", "port", "authSecret", "maxPayloadSize", "metadata", "url"}
+_GITHUB = {"webhook", "webhookSecret", "contentType", "events", "repositories", "organizations", "active", "metadata"}
 _CALENDAR = {"schedule", "interval", "timezone", "exclusionDates", "persistence", "metadata"}
 _TRIGGER_SOURCE = {"dependencyName", "dataKey", "useRawData", "value"}
 _K8S = {"operation", "source", "parameters"}
@@ -51,27 +52,39 @@ def _unknown(path: str, values: dict[str, Any], known: set[str]) -> list[str]:
 
 
 def _event_source(spec: dict[str, Any]) -> list[str]:
-    faults = _unknown("spec", spec, {"webhook", "calendar"} | MEANINGLESS["EventSource"])
+    faults = _unknown("spec", spec, {"webhook", "calendar", "github"} | MEANINGLESS["EventSource"])
     for name, calendar in (spec.get("calendar") or {}).items():
         faults += _calendar(f"spec.calendar.{name}", calendar)
     for name, webhook in (spec.get("webhook") or {}).items():
         path = f"spec.webhook.{name}"
-        faults += _unknown(path, webhook, _WEBHOOK)
-        if webhook.get("method") != "POST":
-            faults.append(f"{path}.method: {webhook.get('method')!r}; only POST is honoured")
-        endpoint = str(webhook.get("endpoint") or "")
-        if not endpoint.startswith("/") or endpoint == "/health":
-            faults.append(f"{path}.endpoint: {endpoint!r}; expected a path such as /{name}, and not /health")
-        if not str(webhook.get("port", "")).isdigit():
-            faults.append(f"{path}.port: {webhook.get('port')!r}; expected a number as a text")
-        if not str(webhook.get("maxPayloadSize", "1")).isdigit():
-            faults.append(f"{path}.maxPayloadSize: {webhook['maxPayloadSize']!r}; expected a number of bytes")
-        secret = webhook.get("authSecret")
-        if not secret:
-            faults.append(f"{path}.authSecret: missing; without a token anybody could start this")
-        elif not (secret.get("name") and secret.get("key")):
-            faults.append(f"{path}.authSecret: expected the name and the key of a Secret")
+        faults += _unknown(path, webhook, _WEBHOOK) + _listener(path, webhook)
+        faults += _secret(f"{path}.authSecret", webhook.get("authSecret"), "without a token anybody could start this")
+    for name, github in (spec.get("github") or {}).items():
+        path, webhook = f"spec.github.{name}", github.get("webhook") or {}
+        faults += _unknown(path, github, _GITHUB) + _unknown(f"{path}.webhook", webhook, _WEBHOOK - {"authSecret"})
+        faults += _listener(f"{path}.webhook", webhook)
+        faults += _secret(f"{path}.webhookSecret", github.get("webhookSecret"), "without it no signature is checked")
     return faults
+
+
+def _listener(path: str, webhook: dict[str, Any]) -> list[str]:
+    faults = []
+    if webhook.get("method") != "POST":
+        faults.append(f"{path}.method: {webhook.get('method')!r}; only POST is honoured")
+    endpoint = str(webhook.get("endpoint") or "")
+    if not endpoint.startswith("/") or endpoint == "/health":
+        faults.append(f"{path}.endpoint: {endpoint!r}; expected a path such as /failover-drill, and not /health")
+    if not str(webhook.get("port", "")).isdigit():
+        faults.append(f"{path}.port: {webhook.get('port')!r}; expected a number as a text")
+    if not str(webhook.get("maxPayloadSize", "1")).isdigit():
+        faults.append(f"{path}.maxPayloadSize: {webhook['maxPayloadSize']!r}; expected a number of bytes")
+    return faults
+
+
+def _secret(path: str, secret: dict[str, Any] | None, why: str) -> list[str]:
+    if not secret:
+        return [f"{path}: missing; {why}"]
+    return [] if secret.get("name") and secret.get("key") else [f"{path}: expected the name and the key of a Secret"]
 
 
 def _calendar(path: str, calendar: dict[str, Any]) -> list[str]:

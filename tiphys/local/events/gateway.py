@@ -10,10 +10,10 @@ from typing import Any
 from aiohttp import web
 
 from tiphys.local.client import ApiError, Kube, NotFound
-from tiphys.local.events import bodies
+from tiphys.local.events import bodies, github
 from tiphys.local.events.routes import Directory, Endpoint
 from tiphys.local.events.store import Store, StoreError, fingerprint
-from tiphys.local.events.triggers import Fired, Refusal, fire
+from tiphys.local.events.triggers import Fired, Ignored, Refusal, fire
 from tiphys.local.events.worker import Worker
 from tiphys.runs.arguments import faults
 
@@ -69,16 +69,31 @@ class Gateway:
         if endpoint is None:
             known = sorted(self._directory.endpoints)
             raise Problem(404, f"no endpoint {request.path}; there are: {', '.join(known) or 'none'}", endpoints=known)
-        await self._authorise(request, endpoint)
+        if not endpoint.is_github:
+            await self._authorise(request, endpoint)
         if request.method != "POST":
             message = f"{request.method} is not taken here; POST a JSON object with the runbook's parameters"
             raise Problem(405, message, {"Allow": "POST"})
-        event = {"header": _headers(request), "body": await self._body(request, endpoint)}
+        try:
+            body = await self._body(request, endpoint)
+            if endpoint.is_github:
+                await self._check_signature(request, endpoint, body)
+                event = github.event(body, request.content_type, _headers(request))
+            else:
+                event = {"header": _headers(request), "body": bodies.parse(body)}
+        except bodies.BadBody as error:
+            raise Problem(error.status, str(error)) from error
         if endpoint.metadata:
             event["metadata"] = endpoint.metadata
-        return await self._accept(endpoint, event)
+        try:
+            return await self._accept(endpoint, event)
+        except Ignored as ignored:
+            if endpoint.is_github:
+                # GitHub sends pings, and other types of events to a hook that asks for them: no fault of the sender.
+                return {"ignored": ignored.reason}
+            raise Problem(400, ignored.reason) from ignored
 
-    async def _authorise(self, request: web.Request, endpoint: Endpoint) -> None:
+    async def _secret(self, endpoint: Endpoint) -> bytes:
         try:
             expected = await self._directory.token(endpoint)
         except ApiError as error:
@@ -87,6 +102,18 @@ class Gateway:
         if expected is None:
             name, key = endpoint.secret
             raise Problem(503, f"Secret {endpoint.namespace}/{name} has no key {key!r}; create it, then try again")
+        return expected
+
+    async def _check_signature(self, request: web.Request, endpoint: Endpoint, body: bytes) -> None:
+        secret = await self._secret(endpoint)
+        signature = request.headers.get(github.SIGNATURE, "")
+        if not github.is_signed(body, signature, secret):
+            what = "is wrong" if signature else "is missing"
+            name, key = endpoint.secret
+            raise Problem(401, f"{github.SIGNATURE} {what}; give the hook the secret of {name}, key {key!r}")
+
+    async def _authorise(self, request: web.Request, endpoint: Endpoint) -> None:
+        expected = await self._secret(endpoint)
         kind, _, sent = request.headers.get("Authorization", "").partition(" ")
         if kind != "Bearer":
             message = "no bearer token; send the header 'Authorization: Bearer TOKEN' (`tiphys token` prints it)"
@@ -96,16 +123,13 @@ class Gateway:
             return
         raise Problem(401, message, {"WWW-Authenticate": "Bearer"})
 
-    async def _body(self, request: web.Request, endpoint: Endpoint) -> dict[str, Any]:
+    async def _body(self, request: web.Request, endpoint: Endpoint) -> bytes:
         coding = request.headers.get("Content-Encoding", "").lower()
         if coding not in ("", "identity"):
             raise Problem(415, f"a body with Content-Encoding {coding[:40]} is not taken; send plain JSON")
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await bodies.read(request.content, endpoint.limit, request.content_length)
-            return bodies.parse(body)
-        except bodies.BadBody as error:
-            raise Problem(error.status, str(error)) from error
+                return await bodies.read(request.content, endpoint.limit, request.content_length)
         except TimeoutError as error:
             raise Problem(408, f"the body did not come within {BODY_SECONDS:.0f} s; send it again") from error
 
@@ -113,6 +137,8 @@ class Gateway:
         sensors = self._directory.sensors(endpoint.namespace)
         try:
             fired = fire(sensors, endpoint.source, endpoint.event, event)
+        except Ignored:
+            raise
         except Refusal as refusal:
             not_served = self._directory.faults(endpoint.namespace)
             if not_served and "no Sensor listens" in refusal.reason:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,8 @@ class Endpoint:
         source: its name.
         event: the webhook's name in it.
         limit: bytes that a body may have.
-        secret: name and key of the Secret that holds the bearer token.
+        secret: name and key of the Secret that holds the bearer token, or what GitHub signs with.
+        is_github: whether it takes what GitHub signed, and no bearer token.
         metadata: what the EventSource adds to each event.
     """
 
@@ -41,6 +42,7 @@ class Endpoint:
     limit: int
     secret: tuple[str, str]
     metadata: dict[str, str]
+    is_github: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,19 @@ def endpoints(sources: list[Object]) -> dict[str, Endpoint]:
     made: dict[str, Endpoint] = {}
     for source in sorted(sources, key=lambda one: (one["metadata"].get("creationTimestamp") or "", key_of(one))):
         namespace, name = key_of(source)
-        for event, webhook in ((source.get("spec") or {}).get("webhook") or {}).items():
-            made.setdefault(
-                webhook["endpoint"],
-                Endpoint(
-                    namespace,
-                    name,
-                    event,
-                    int(webhook.get("maxPayloadSize") or DEFAULT_LIMIT),
-                    (webhook["authSecret"]["name"], webhook["authSecret"]["key"]),
-                    webhook.get("metadata") or {},
-                ),
-            )
+        spec = source.get("spec") or {}
+        for event, webhook in (spec.get("webhook") or {}).items():
+            endpoint = _endpoint(namespace, name, event, webhook, webhook["authSecret"], webhook)
+            made.setdefault(webhook["endpoint"], endpoint)
+        for event, github in (spec.get("github") or {}).items():
+            endpoint = _endpoint(namespace, name, event, github["webhook"], github["webhookSecret"], github)
+            made.setdefault(github["webhook"]["endpoint"], replace(endpoint, is_github=True))
     return made
+
+
+def _endpoint(namespace: str, source: str, event: str, webhook: Object, secret: Object, about: Object) -> Endpoint:
+    limit = int(webhook.get("maxPayloadSize") or DEFAULT_LIMIT)
+    return Endpoint(namespace, source, event, limit, (secret["name"], secret["key"]), about.get("metadata") or {})
 
 
 class Directory:
@@ -135,7 +137,7 @@ class Directory:
         ]
 
     async def token(self, endpoint: Endpoint) -> bytes | None:
-        """Return the bearer token that an endpoint wants, or None if there is no such Secret or key."""
+        """Return what an endpoint's Secret holds, or None if there is no such Secret or key."""
         name, key = endpoint.secret
         secret = await self._find(self._secrets, "secrets", endpoint.namespace, name)
         try:

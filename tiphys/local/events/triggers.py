@@ -27,6 +27,10 @@ class Refusal(Exception):
         self.reason = reason
 
 
+class Ignored(Refusal):
+    """The event is no Sensor's business, though some listen; nothing is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Fired:
     """A trigger that an event sets off.
@@ -53,6 +57,7 @@ def fire(sensors: list[Object], source: str, name: str, event: Object) -> list[F
 
     Raises:
         Refusal: if nothing is set off; the reason is the first that a filter gave.
+        Ignored: if no filter gave one.
     """
     fired, reasons, listening = [], [], False
     for sensor in sensors:
@@ -68,7 +73,9 @@ def fire(sensors: list[Object], source: str, name: str, event: Object) -> list[F
         return fired
     if not listening:
         raise Refusal(f"no Sensor listens to event {name!r} of EventSource {source!r}; see `kubectl get sensors`")
-    raise Refusal(next(filter(None, reasons), "no Sensor takes this event: its filters say no without a reason"))
+    if not any(reasons):
+        raise Ignored("no Sensor takes this event: its filters say no without a reason")
+    raise Refusal(next(filter(None, reasons)))
 
 
 def _listening(sensor: Object, source: str, name: str) -> Iterator[tuple[Object, Object]]:
