@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hera.workflows import Gauge, WorkflowTemplate
-from hera.workflows.models import MetricLabel
+from hera.workflows import WorkflowTemplate
 
 from steps.mysql.check_cluster import check_cluster
 from workflows.pack import container, runbook, workflow_parameters
@@ -17,25 +16,6 @@ in, how old its newest backup and proof are.
 Each finding says what it means and what to do. The run fails where something is critical, or as `fail-on` says.
 """
 
-CLUSTER = MetricLabel(key="cluster", value="{{workflow.parameters.cluster}}")
-
-
-def metrics() -> list[Gauge]:
-    """Return what Argo's controller tells Prometheus after each run; how each is counted stands with the outputs."""
-
-    def gauge(name: str, help: str, output: str, **labels: str) -> Gauge:
-        made = [CLUSTER, *(MetricLabel(key=key, value=value) for key, value in labels.items())]
-        value = f"{{{{outputs.parameters.{output}}}}}"
-        return Gauge(name=name, help=help, labels=made, realtime=False, value=value)
-
-    return [
-        gauge("tiphys_cluster_health", "0 ok, 1 warning, 2 critical", "health-level"),
-        gauge("tiphys_cluster_findings", "Findings of check-cluster", "critical", severity="critical"),
-        gauge("tiphys_cluster_findings", "Findings of check-cluster", "warnings", severity="warning"),
-        gauge("tiphys_cluster_findings", "Findings of check-cluster", "unknown", severity="unknown"),
-        gauge("tiphys_cluster_members_online", "Members that are ONLINE", "members-online"),
-    ]
-
 
 def build() -> WorkflowTemplate:
     """Return the template."""
@@ -47,6 +27,5 @@ def build() -> WorkflowTemplate:
         # It reads only, so it may look at a cluster that a drill or a backup is busy with.
         mutex=None,
     ) as template:
-        made = container(check_cluster, timeout="5m", s3=True, s3_needed=False)
-        made.metrics = metrics()
+        container(check_cluster, timeout="5m", s3=True, s3_needed=False)
     return template

@@ -28,6 +28,7 @@ from hera.workflows.models import Parameter as ParameterModel
 from steps.backup import encryption, s3_settings
 from steps.declare import INPUTS, OUTPUTS, StepCommand
 from steps.parameters import Parameter as StepParameter
+from workflows import metrics
 from workflows.security import CONFINED, CONTAINER, SCRATCH
 
 IMAGE = f"ghcr.io/tiphys/step:{version('tiphys')}"
@@ -235,6 +236,7 @@ def runbook(
         arguments=parameters,
         service_account_name=service_account,
         active_deadline_seconds=deadline_seconds,
+        metrics=metrics.of(name) if any(each.name == "cluster" for each in parameters) else None,
         annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},
         labels={"app.kubernetes.io/part-of": "tiphys"},
         synchronization=Synchronization(

@@ -70,18 +70,6 @@ def test_a_check_waits_for_nobody() -> None:
     assert "mutexes" not in built("check-cluster")["spec"]["synchronization"]
 
 
-def test_the_gauges_of_a_check_are_results_of_it_and_alike() -> None:
-    (template,) = built("check-cluster")["spec"]["templates"]
-    gauges = template["metrics"]["prometheus"]
-    outputs = {f"{{{{outputs.parameters.{item['name']}}}}}" for item in template["outputs"]["parameters"]}
-    assert len(gauges) == 5 and {one["gauge"]["value"] for one in gauges} <= outputs
-    for name in {one["name"] for one in gauges}:
-        # Prometheus takes one help and one set of labels for each name.
-        alike = [one for one in gauges if one["name"] == name]
-        assert len({(one["help"], *(label["key"] for label in one["labels"])) for one in alike}) == 1
-        assert all(one["labels"][0]["value"] == "{{workflow.parameters.cluster}}" for one in alike)
-
-
 @pytest.mark.parametrize("name", [*TEMPLATES, "check-all-clusters"])
 def test_the_local_platform_honours_every_field(name: str) -> None:
     assert not_honoured({f"{name}.yaml": built(name)}) == []
