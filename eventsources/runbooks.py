@@ -15,10 +15,36 @@ LARGEST_BODY = 64 * 1024
 TOKEN = {"name": "tiphys-webhook", "key": "token"}
 """Key of the Secret that holds the bearer token which callers send."""
 
+CERTIFICATE = "tiphys-webhook-tls"
+"""Secret of type kubernetes.io/tls, in the overlay that has the pod itself speak TLS."""
+
 
 def build() -> dict[str, Any]:
     """Return the EventSource."""
     return event_source(triggerable())
+
+
+def patches() -> dict[str, dict[str, Any]]:
+    """Return what overlays lay over the EventSource, by file.
+
+    With TLS every endpoint names the certificate: they share one server, and the one that comes first starts it.
+    """
+    tls = {
+        "serverCertSecret": {"name": CERTIFICATE, "key": "tls.crt"},
+        "serverKeySecret": {"name": CERTIFICATE, "key": "tls.key"},
+    }
+    # Argo's schema asks for these three of every webhook, of one in a patch too.
+    needed = ("endpoint", "method", "port")
+    webhooks = {
+        name: {key: webhook[key] for key in needed} | tls for name, webhook in build()["spec"]["webhook"].items()
+    }
+    patch = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "EventSource",
+        "metadata": {"name": NAME},
+        "spec": {"webhook": webhooks},
+    }
+    return {"webhook-tls/component/eventsource.yaml": patch}
 
 
 def event_source(runbooks: Iterable[Runbook]) -> dict[str, Any]:

@@ -104,7 +104,11 @@ class Rendering:
         files, objects = {}, {}
         built_once = list(built())
         for package, module, manifest in built_once:
-            overlay = getattr(importlib.import_module(f"{package}.{module}"), "OVERLAY", None)
+            code = importlib.import_module(f"{package}.{module}")
+            for name, patch in getattr(code, "patches", dict)().items():
+                text = f"{MARK}{package}/{module}.py; change that file, not this one.\n{as_yaml(patch)}"
+                files[f"../overlays/{name}"] = text
+            overlay = getattr(code, "OVERLAY", None)
             path = f"{package}/{manifest['metadata']['name']}.yaml"
             if overlay:
                 path = f"../overlays/{overlay}/component/{package}.yaml"

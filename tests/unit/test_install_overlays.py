@@ -24,9 +24,9 @@ def named(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl to compare with")
-@pytest.mark.parametrize("name", ["single-node", "ingress-nginx", "ingress-alb"])
+@pytest.mark.parametrize("name", ["single-node", "ingress-nginx", "ingress-alb", "webhook-tls", "github"])
 def test_a_kustomization_is_built_as_kubectl_builds_it(name: str) -> None:
-    # Those of an Ingress hold production, and that the policies.
+    # Those of an Ingress hold production, and that the policies, and so does webhook-tls.
     folder = MANIFESTS / "overlays" / name
     theirs = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True).stdout
     assert named(kustomize.build(folder)) == named(kustomize._parsed(theirs))
@@ -114,3 +114,22 @@ def test_what_is_not_known_of_kustomize_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n")
     with pytest.raises(kustomize.KustomizeError, match="ConfigMap x, which is not there"):
         kustomize.build(tmp_path)
+
+
+@pytest.mark.parametrize("ingress", ["nginx", "alb"])
+def test_with_tls_up_to_the_pods_every_endpoint_and_the_ingress_speak_it(ingress: str) -> None:
+    names = ("production", "webhook-tls", f"ingress-{ingress}")
+    with_tls, without = (
+        named(pack.load(pack.Choice(overlays, "a.test", ("10.0.0.0/8",)), "tiphys").objects)
+        for overlays in (names, (names[0], names[2]))
+    )
+    changed = {key[1:] for key in without if with_tls[key] != without[key]}
+    assert changed == {("EventSource", "runbooks"), ("Ingress", "tiphys-webhook")}
+    source = with_tls["argoproj.io", "EventSource", "runbooks"]
+    for webhook in source["spec"]["webhook"].values():
+        assert webhook["serverCertSecret"] == {"name": "tiphys-webhook-tls", "key": "tls.crt"}
+        assert webhook["serverKeySecret"] == {"name": "tiphys-webhook-tls", "key": "tls.key"}
+        assert webhook["authSecret"]["name"] == "tiphys-webhook", "the bearer token is asked for as before"
+    assert pack.certificates(source) == {"tiphys-webhook-tls"}
+    annotations = with_tls["networking.k8s.io", "Ingress", "tiphys-webhook"]["metadata"]["annotations"]
+    assert annotations[f"{ingress}.ingress.kubernetes.io/backend-protocol"] == "HTTPS"

@@ -80,8 +80,8 @@ def s3_of(bucket: str, endpoint: str, region: str, ca: IO[str] | None, keys: str
     "overlays",
     multiple=True,
     metavar="NAME",
-    help="Laid over the base, repeatable: single-node or production, network-policies, ingress-nginx, ingress-alb, "
-    "github. [default: as installed before, or single-node]",
+    help="Laid over the base, repeatable: single-node or production, network-policies, webhook-tls, ingress-nginx, "
+    "ingress-alb, github. [default: as installed before, or single-node]",
 )
 @click.option("--host", default="", help="Name under which the webhook is called, for an ingress overlay.")
 @click.option("--allow", multiple=True, metavar="CIDR", help="Who may call it, for an ingress overlay; repeatable.")
@@ -293,8 +293,10 @@ def _what_next(kube: Kube, choice: Choice, is_new: bool) -> None:
         url = f"https://{choice.host}"
         click.echo(f"\nThe webhook: {url} for {', '.join(choice.allow)}. To try it:")
     else:
-        url = "http://127.0.0.1:12000"
-        inside = f"http://runbooks-eventsource-svc.{kube.namespace}.svc:12000"
+        scheme = "https" if "webhook-tls" in choice.overlays else "http"
+        # The certificate is for the Service's name; a forwarded port is reached by another.
+        url = f"{scheme}://127.0.0.1:12000" if scheme == "http" else f"--insecure {scheme}://127.0.0.1:12000"
+        inside = f"{scheme}://runbooks-eventsource-svc.{kube.namespace}.svc:12000"
         click.echo(f"\nThe webhook: {inside} within the cluster. To try it from here:")
         click.echo(f"  kubectl -n {kube.namespace} port-forward service/runbooks-eventsource-svc 12000 &")
     if "github" in choice.overlays:

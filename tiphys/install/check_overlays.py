@@ -7,6 +7,7 @@ from typing import Any
 
 from tiphys.install.findings import ERROR, OK, WARNING, Finding
 from tiphys.install.kube import Kube, UnknownKind
+from tiphys.install.pack import certificates
 from tiphys.runs.errors import Forbidden
 
 Object = dict[str, Any]
@@ -17,6 +18,8 @@ def look(kube: Kube, objects: list[Object]) -> Iterator[Finding]:
     for one in objects:
         if one["kind"] == "EventBus" and (replicas := one["spec"]["jetstream"].get("replicas", 1)) > 1:
             yield _nodes(kube, int(replicas))
+        for name in sorted(certificates(one)):
+            yield from _certificate(kube, name, f"the webhook's pods, {one['metadata']['name']}", ERROR)
         if one["kind"] == "Ingress":
             yield from _ingress(kube, one)
 
@@ -46,10 +49,15 @@ def _ingress(kube: Kube, ingress: Object) -> Iterator[Finding]:
         text = f"no ingress class {wanted}, so nobody serves the Ingress (there is: {', '.join(names) or 'none'})"
         yield Finding("ingress-class", ERROR, text, ("install the ingress controller of that overlay",))
     for tls in ingress["spec"].get("tls", []):
-        if (name := tls.get("secretName")) and kube.find(_secret(name)) is None:
-            text = f"no Secret {name} in {kube.namespace} with the certificate of {', '.join(tls['hosts'])}"
-            fix = f"kubectl -n {kube.namespace} create secret tls {name} --cert FILE --key FILE"
-            yield Finding("certificate", WARNING, text, (fix, "or let cert-manager make it (docs/install.md)"))
+        if name := tls.get("secretName"):
+            yield from _certificate(kube, name, ", ".join(tls["hosts"]), WARNING)
+
+
+def _certificate(kube: Kube, name: str, of: str, level: str) -> Iterator[Finding]:
+    if kube.find(_secret(name)) is None:
+        text = f"no Secret {name} in {kube.namespace} with the certificate of {of}"
+        fix = f"kubectl -n {kube.namespace} create secret tls {name} --cert FILE --key FILE"
+        yield Finding("certificate", level, text, (fix, "or let cert-manager make it (docs/install.md)"))
 
 
 def _secret(name: str) -> Object:

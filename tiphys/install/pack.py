@@ -34,6 +34,14 @@ _RANGES = (
 )
 
 
+_TO_TLS = {
+    "nginx": {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"},
+    "alb": {
+        "alb.ingress.kubernetes.io/backend-protocol": "HTTPS",
+        "alb.ingress.kubernetes.io/healthcheck-protocol": "HTTPS",
+    },
+}
+"""Annotations by which an Ingress speaks TLS to the webhook's pods, by its class."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 
 
@@ -118,14 +126,23 @@ def load(choice: Choice, namespace: str) -> Pack:
         objects = kustomize.in_namespace(objects, namespace)
     except kustomize.KustomizeError as error:
         raise ToolError(str(error)) from error
+    has_tls = any(certificates(one) for one in objects)
     for one in objects:
         if one["kind"] == "Ingress":
             _address(one, choice)
+            if has_tls:
+                one["metadata"]["annotations"] |= _TO_TLS[one["spec"]["ingressClassName"]]
         if one["kind"] in ("EventSource", "Sensor") and one["metadata"]["name"] == GITHUB:
             _repository(one, choice.repository)
         if one["kind"] == "NetworkPolicy" and choice.s3_port:
             _open_port(one, choice.s3_port)
     return Pack(version("tiphys"), namespace, sorted(objects, key=sort_key))
+
+
+def certificates(one: Object) -> set[str]:
+    """Return the Secrets that an EventSource's endpoints have their certificates from."""
+    webhooks = one["spec"].get("webhook", {}).values() if one["kind"] == "EventSource" else ()
+    return {webhook["serverCertSecret"]["name"] for webhook in webhooks if "serverCertSecret" in webhook}
 
 
 def recalled(kube: Kube) -> Choice:
