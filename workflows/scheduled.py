@@ -25,6 +25,7 @@ def for_clusters(
         description: Markdown, for the Argo UI.
     """
     values = {"template": template, "max-age-hours": str(max_age_hours)}
+    told = {each.name: each.help for each in start_for_clusters.parameters}
     with CronWorkflow(
         name=name,
         schedules=[schedule],
@@ -35,7 +36,7 @@ def for_clusters(
         successful_jobs_history_limit=3,
         failed_jobs_history_limit=5,
         entrypoint="start-for-clusters",
-        arguments=[Parameter(name=key, value=value) for key, value in values.items()],
+        arguments=[Parameter(name=key, value=value, description=told[key]) for key, value in values.items()],
         service_account_name="tiphys-schedules",
         labels={"app.kubernetes.io/part-of": "tiphys"},
         annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},

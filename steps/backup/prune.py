@@ -87,36 +87,41 @@ class Plan:
 
 @step("prune-backups")
 @target_options
-@option("--keep-last", type=_COUNT, default=None, help="The newest so many stay. Empty: as the cluster says, else 3.")
+@option(
+    "--keep-last",
+    type=_COUNT,
+    default=None,
+    help="How many of the newest backups stay. Empty: as the cluster says, else 3.",
+)
 @option(
     "--keep-daily",
     type=_COUNT,
     default=None,
-    help="The newest of each of so many days stays. Empty: as the cluster says, else 7.",
+    help="Of how many days the newest backup stays. Empty: as the cluster says, else 7.",
 )
 @option(
     "--keep-weekly",
     type=_COUNT,
     default=None,
-    help="The newest of each of so many weeks stays. Empty: as the cluster says, else 4.",
+    help="Of how many weeks the newest backup stays. Empty: as the cluster says, else 4.",
 )
 @option(
     "--keep-monthly",
     type=_COUNT,
     default=None,
-    help="The newest of each of so many months stays. Empty: as the cluster says, else 6.",
+    help="Of how many months the newest backup stays. Empty: as the cluster says, else 6.",
 )
 @option(
     "--max-age-days",
     type=_COUNT,
     default=None,
-    help="What is older goes, though a rule keeps it; 0 is no limit. Empty: as the cluster says, else 0.",
+    help="Older backups go, whatever the rules above keep; 0 is no limit. Empty: as the cluster says, else 0.",
 )
 @option(
     "--max-count",
     type=_COUNT,
     default=None,
-    help="No more than this many stay, though rules keep them; 0 is no limit. Empty: as the cluster says, else 0.",
+    help="How many stay at most, whatever the rules above keep; 0 is no limit. Empty: as the cluster says, else 0.",
 )
 @option("--dry-run", type=click.BOOL, default=True, help="Only say what would be removed, and which rule keeps what.")
 def prune_backups(namespace: str, cluster: str, dry_run: bool, **asked: int | None) -> Pruned:

@@ -71,7 +71,7 @@ class Changed:
     "--accept",
     type=ACCEPT,
     default=None,
-    help=f"Findings that are all right, separated by commas: {', '.join(ACCEPTABLE)}. What each means is told.",
+    help=f"Findings that are all right, separated by commas: {', '.join(ACCEPTABLE)}. Each finding says what it means.",
 )
 @option(
     "--timeout-seconds",

@@ -65,7 +65,7 @@ accept_option = option(
     "--accept",
     type=ACCEPT,
     default=None,
-    help=f"Findings that are all right, separated by commas: {', '.join(ACCEPTABLE)}. What each means is told.",
+    help=f"Findings that are all right, separated by commas: {', '.join(ACCEPTABLE)}. Each finding says what it means.",
 )
 measure_option = option(
     "--measure",
