@@ -112,6 +112,37 @@ def test_from_nothing_to_nothing(kube: Kube) -> None:
     run("uninstall", "--yes", code=1)
 
 
+def test_github_is_let_in_only_where_it_was_asked_for(kube: Kube) -> None:
+    install()
+    named = {("EventSource", "github"), ("Sensor", "github"), ("Secret", "tiphys-github")}
+    assert not named & ours(kube)
+    text = install("--github", "dba/runbooks")
+    assert named <= ours(kube) and "dba/runbooks" in text
+    secret = kube.cluster.secret("tiphys-github")["secret"]
+    assert len(secret) > 40 and secret not in text
+    assert "No change" in install(), "the repository is remembered"
+    assert kube.cluster.secret("tiphys-github")["secret"] == secret
+    assert "--github OWNER/NAME" in run("install", "--skip-checks", "--github", "runbooks", code=1).output
+    assert ("EventSource", "github") in ours(kube)
+    install("--overlay", "single-node")
+    assert ("EventSource", "github") not in ours(kube) and ("Sensor", "github") not in ours(kube)
+    run("uninstall", "--yes")
+    assert not named & ours(kube)
+
+
+def test_the_doctor_asks_for_the_certificate_of_the_webhooks_pods(kube: Kube) -> None:
+    def seen() -> list[str]:
+        found = json.loads(run("doctor", "--json", "--overlay", "webhook-tls", code=31).stdout)["findings"]
+        return [one["text"] for one in found if one["check"] == "certificate"]
+
+    (text,) = seen()
+    assert "no Secret tiphys-webhook-tls" in text
+    certificate = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tiphys-webhook-tls"}, "data": {}}
+    kube.create(certificate)
+    assert seen() == []
+    kube.delete(certificate)
+
+
 def test_runs_that_go_on_keep_their_rights(kube: Kube) -> None:
     install()
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "drill-1"}, "spec": {}}
