@@ -37,6 +37,9 @@ SWITCH = "switch"
 WIDTH = 80
 """Columns of a terminal, which a summary keeps to."""
 
+AHEAD_SECONDS = 60
+"""How far ahead of this clock a time may be: a run tells the next whole second, and clocks of nodes differ a little."""
+
 MOMENT = Text("a time such as 2026-11-21T19:30:00Z", "0-9TZ:.+-", 35, first="0-9", last="0-9Z")
 
 
@@ -172,12 +175,13 @@ def rolling_restart(
     Each must be ONLINE and in step before the next goes. Stops, and leaves the cluster serving, where a member does not
     come back or the quorum would be at risk.
     """
+    after = has_been(parsed(since), datetime.now(UTC))
     stop_reason = told_to_stop()
     kube = client.connect(namespace)
     found = kube.cluster(cluster)
     credentials = root_credentials(kube, found)
     sight = look(kube, cluster, credentials)
-    wish, began, resumed = _wish(found, workflow, Method(method), parsed(since), member_timeout_seconds)
+    wish, began, resumed = _wish(found, workflow, Method(method), after, member_timeout_seconds)
     lives = [life_of(pod) for pod in sight.servers]
     made = plan(lives, sight.topology, weights(sight.topology, credentials), wish)
     story = Story(cluster, made, began, tuple(pod for pod in made.done if pod in wish.known), taken_up=resumed)
@@ -286,6 +290,20 @@ def parsed(when: str | None) -> datetime | None:
     if made is None or made.tzinfo is None:
         raise BadParameters(f"since: {when!r} is no time with a zone; give one such as 2026-11-21T19:30:00Z")
     return made
+
+
+def has_been(when: datetime | None, now: datetime) -> datetime | None:
+    """Return a time from which on members count as restarted.
+
+    Raises:
+        BadParameters: it is in the future: no member can have been restarted then, so all would be restarted.
+    """
+    if when is not None and when > now + timedelta(seconds=AHEAD_SECONDS):
+        raise BadParameters(
+            f"since: {text(when)} is in the future, so every server would be restarted; it is {text(now)} now. "
+            "Give a time that has been, or nothing to restart all"
+        )
+    return when
 
 
 def text(when: datetime) -> str:

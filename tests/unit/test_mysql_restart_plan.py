@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from test_mysql_scale_plan import topology
 
+from steps.errors import BadParameters
 from steps.mysql.restart_plan import Life, Method, Plan, Wish, heir, in_order, last_end, life_of, moment, plan, risks
-from steps.mysql.rolling_restart import WIDTH, parsed, text, told
+from steps.mysql.rolling_restart import WIDTH, has_been, parsed, rolling_restart, text, told
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 EARLY, LATE = "2026-11-21T11:00:00Z", "2026-11-21T12:00:03Z"
@@ -145,7 +146,15 @@ def test_what_a_dry_run_says_fits_a_terminal() -> None:
 
 @pytest.mark.parametrize("given", ["yesterday", "2026-11-21T12:00:00", "2026-13-21T12:00:00Z"])
 def test_a_time_without_a_zone_is_none(given: str) -> None:
-    from steps.errors import BadParameters
-
     with pytest.raises(BadParameters, match="no time with a zone"):
         parsed(given)
+
+
+def test_since_is_no_time_to_come() -> None:
+    now = datetime(2026, 11, 22, 0, 30, tzinfo=UTC)
+    assert has_been(None, now) is None
+    assert has_been(moment(now), now) == now, "as a run that has just ended tells it"
+    with pytest.raises(BadParameters, match="2036-11-22T00:00:00Z is in the future.* it is 2026-11-22T00:30:00Z"):
+        has_been(parsed("2036-11-22T00:00:00Z"), now)
+    with pytest.raises(BadParameters, match="in the future"):
+        rolling_restart.function("tiphys", "demo", "", "pod", "9999-01-01T00:00:00Z", 0, False, True)
