@@ -47,7 +47,9 @@ class Switched:
     """What switch-primary tells."""
 
     old_primary: str = parameter("Pod of the primary before.", is_global=True)
-    new_primary: str = parameter("Pod of the primary afterwards, by the majority's view.", is_global=True)
+    new_primary: str = parameter(
+        "Pod of the primary afterwards, by the majority's view; in a dry run the one that it would be.", is_global=True
+    )
     write_downtime_seconds: float | None = parameter(
         "The longest time without an acknowledged write; empty where nothing was measured.", is_global=True
     )
@@ -107,7 +109,7 @@ def switch_primary(
     cut_off = noted if noted is not None and noted.workflow == workflow and noted.fault == NAME else None
     against = refusals(sight.topology, noted, workflow, sight.ready_routers if measure else None)
     if against and dry_run:
-        return _untouched(sight.topology, f"dry run: it would be refused: {'; '.join(against)}")
+        return _untouched(sight.topology, "", f"dry run: it would be refused: {'; '.join(against)}")
     if against:
         raise Refused(f"Refused, nothing was changed: {'; '.join(against)}.")
     wanted = str(cut_off.before.get("to") or "") or to if cut_off is not None else to
@@ -116,7 +118,7 @@ def switch_primary(
         log("warning", message=warning)
     log("plan", cluster=cluster, old=choice.old.pod, new=choice.new.pod, why=choice.why, seen=choice.seen)
     if dry_run or (not choice.is_needed and cut_off is None):
-        return _untouched(sight.topology, _plan(choice, cluster))
+        return _untouched(sight.topology, choice.new.pod, _plan(choice, cluster))
     if reason := stop_reason():
         raise Refused(f"Stopped before anything was done: {reason}. Nothing was changed.")
     run = _Run(kube, cluster, credentials, workflow, choice, timeout_seconds, transaction_seconds)
@@ -305,9 +307,9 @@ def _as_it_is(kube: Kube, cluster: str, credentials: Credentials, choice: Choice
         return None
 
 
-def _untouched(topology: Topology, summary: str) -> Switched:
-    primary = topology.primary.pod if topology.primary else ""
-    return Switched(primary, primary, None, None, summary)
+def _untouched(topology: Topology, new: str, summary: str) -> Switched:
+    """Return what is told where nothing was done; `new` would be the primary, or is it already."""
+    return Switched(topology.primary.pod if topology.primary else "", new, None, None, summary)
 
 
 def _outputs(choice: Choice, topology: Topology, seen: Seen | None, summary: str) -> Switched:

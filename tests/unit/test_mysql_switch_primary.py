@@ -144,6 +144,7 @@ def test_the_heaviest_is_chosen_and_a_dry_run_only_says_so(kube: Kube, servers: 
             f"dry run: nothing was changed. This would switch the primary of demo from {old}"
         )
         assert f"{heavy}: weight 90, 0 to apply, node node-{heavy[-1]}, chosen" in told.summary
+        assert (told.old_primary, told.new_primary) == (old, heavy), "whom it would be"
         assert primary(kube) == old and told.write_downtime_seconds is None
         assert switch().new_primary == heavy == primary(kube)
     finally:
@@ -188,7 +189,8 @@ def test_it_keeps_away_from_a_cluster_with_anothers_note(kube: Kube) -> None:
     try:
         with pytest.raises(Refused, match="workflow 'drill-1'"):
             switch()
-        assert "it would be refused" in switch(dry_run=True).summary
+        told = switch(dry_run=True)
+        assert "it would be refused" in told.summary and not told.new_primary
     finally:
         intent.remove(kube, "demo", "drill-1")
     assert primary(kube) == old
