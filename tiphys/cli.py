@@ -102,7 +102,7 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool)
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The platform's folder (default: TIPHYS_HOME, else the user's own data folder).",
+    help="The platform's folder; wins over KUBECONFIG (default: TIPHYS_HOME, else the user's own data folder).",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Print the version."
@@ -115,7 +115,10 @@ def cli(home: Path | None) -> None:
     if home is not None:
         import os
 
-        os.environ["TIPHYS_HOME"] = str(home.expanduser().absolute())
+        folder = home.expanduser().absolute()
+        os.environ["TIPHYS_HOME"] = str(folder)
+        # What is typed wins over what the shell has: a KUBECONFIG there may name a cluster that nobody means now.
+        os.environ["KUBECONFIG"] = str(folder / "kubeconfig")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -366,10 +366,30 @@ def test_logs_of_a_pod_that_is_gone_say_so(platform: Settings) -> None:
     assert wrong.returncode == 1 and "no step mesure in this run; it has: old-1" in wrong.stderr
 
 
+def test_a_home_that_is_typed_wins_over_the_environment(platform: Settings, tmp_path: Path) -> None:
+    there = call(platform, "--home", str(platform.home), "wait", "x", kubeconfig="/nowhere")
+    assert "no run x in namespace tiphys" in there.stderr
+    empty = call(platform, "--home", str(tmp_path), "wait", "x", kubeconfig=str(platform.kubeconfig))
+    assert empty.stderr.startswith(f"Error: there is no kubeconfig {tmp_path}/kubeconfig; start a platform with")
+    other = call(platform, "--home", str(tmp_path), "wait", "x", "--kubeconfig", str(platform.kubeconfig))
+    assert "no run x" in other.stderr, "--kubeconfig says it more exactly"
+
+
+def test_a_cluster_of_the_environment_that_does_not_answer_is_told_as_such(platform: Settings, tmp_path: Path) -> None:
+    silent = tmp_path / "config"
+    silent.write_text(platform.kubeconfig.read_text().replace(platform.api_host, "127.0.0.1"))
+    done = call(platform, "wait", "x", kubeconfig=str(silent))
+    assert f"does not answer; its kubeconfig is {silent}: $KUBECONFIG names it; `unset KUBECONFIG`" in done.stderr
+    done = call(platform, "wait", "x", "--kubeconfig", str(silent))
+    assert f"does not answer; is {silent} the right one?" in done.stderr
+
+
 def test_no_cluster_is_one_line(platform: Settings) -> None:
     missing = call(platform, "wait", "x", kubeconfig="/nowhere")
     assert missing.returncode == 1
-    assert missing.stderr.startswith("Error: there is no kubeconfig /nowhere; start a platform with `tiphys up`")
+    assert missing.stderr.startswith("Error: there is no kubeconfig /nowhere; $KUBECONFIG names it; `unset KUBECONFIG`")
+    typed = call(platform, "wait", "x", "--kubeconfig", "/nowhere", kubeconfig="/elsewhere")
+    assert typed.stderr.startswith("Error: there is no kubeconfig /nowhere; start a platform with `tiphys up`")
     for number, text in enumerate(("", "just text", "[1, 2]", "a: {")):
         file = platform.home / f"kubeconfig-{number}"
         file.write_text(text)

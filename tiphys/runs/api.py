@@ -23,6 +23,7 @@ Object = dict[str, Any]
 
 ARGO = "/apis/argoproj.io/v1alpha1"
 MYSQL = "/apis/mysql.oracle.com/v2"
+FROM_ENVIRONMENT = "$KUBECONFIG names it; `unset KUBECONFIG` for the local platform"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 
@@ -34,22 +35,27 @@ class Address:
         kubeconfig: the file, or None for the user's own default.
         platform: settings of the local platform, if it is the one that is meant.
         namespace: where the pack is, or None for the one that the kubeconfig's context names.
+        by_environment: whether KUBECONFIG named the file, and not the user or this tool.
     """
 
     kubeconfig: Path | None
     platform: Settings | None
     namespace: str | None
+    by_environment: bool = False
 
 
 def address(kubeconfig: str | None, namespace: str | None) -> Address:
-    """Return which cluster is meant: `kubeconfig`, else KUBECONFIG, else the local platform, else the user's own."""
+    """Return which cluster is meant: `kubeconfig`, else KUBECONFIG, else the local platform, else the user's own.
+
+    The tool's own option --home stands in KUBECONFIG by now, so that it wins over what the shell had there.
+    """
     settings = Settings.load()
     chosen = kubeconfig or os.environ.get("KUBECONFIG") or None
     if chosen is None and settings.kubeconfig.exists():
         chosen = str(settings.kubeconfig)
     path = Path(chosen).expanduser().absolute() if chosen else None
     local = path is not None and path.resolve() == settings.kubeconfig.resolve()
-    return Address(path, settings if local else None, namespace)
+    return Address(path, settings if local else None, namespace, by_environment=not kubeconfig and not local)
 
 
 class Cluster:
@@ -67,6 +73,8 @@ class Cluster:
         loader: Any = config
         file = str(where.kubeconfig) if where.kubeconfig else None
         hint = "start a platform with `tiphys up`, or use --kubeconfig"
+        if where.by_environment and file:
+            hint = f"{FROM_ENVIRONMENT}, or use --kubeconfig or --home"
         named = file or config.KUBE_CONFIG_DEFAULT_LOCATION
         if not any(Path(one).expanduser().exists() for one in named.split(os.pathsep)):
             raise ToolError(f"there is no kubeconfig{f' {file}' if file else ''}; {hint}")
@@ -203,7 +211,9 @@ class Cluster:
             raw = answer.response
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
             is_ours = self.where.platform is not None or self.where.kubeconfig is None
-            hint = "start the platform with `tiphys up`" if is_ours else "is it the right kubeconfig?"
+            hint = "start the platform with `tiphys up`" if is_ours else f"is {self.where.kubeconfig} the right one?"
+            if self.where.by_environment and not is_ours:
+                hint = f"its kubeconfig is {self.where.kubeconfig}: {FROM_ENVIRONMENT}"
             raise Unreachable(f"the API server at {self._host} does not answer; {hint}") from error
         if 200 <= raw.status <= 299:
             return raw
