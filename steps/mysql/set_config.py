@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,10 +23,10 @@ from steps.kube.client import Kube, Object
 from steps.log import log
 from steps.mysql import settings_files
 from steps.mysql.cnf import settings_of
-from steps.mysql.connection import SERVER_PORT, Credentials, root_credentials, session
+from steps.mysql.connection import SERVER_PORT, Credentials, query, root_credentials, session
 from steps.mysql.restart_plan import Method, life_of, risks
 from steps.mysql.settings import forbidden, parse
-from steps.mysql.settings_apply import NotTaken, remember, set_everywhere
+from steps.mysql.settings_apply import NotTaken, let_in, put_back_through, remember, set_everywhere
 from steps.mysql.settings_plan import WIDTH, Plan, State
 from steps.mysql.settings_roll import bring_back, expiry, roll
 from steps.mysql.settings_survey import TIMEOUT, Seen, survey
@@ -148,9 +148,8 @@ def _apply(
     pods = plan.restarts
     # A member that refuses is seen before any restart. What a server does not start with must find nothing persisted:
     # it would size itself after that, and could not be told otherwise while it is down.
-    _set(kube, cluster, credentials, plan, persist=not pods)
+    _set(kube, cluster, credentials, plan, before, persist=not pods)
     if not pods:
-        _read_back(kube, cluster, credentials, plan)
         return []
     static = replace(plan, wanted=tuple(one for one in plan.wanted if one.name in plan.static))
     rolled = roll(
@@ -162,21 +161,39 @@ def _apply(
         workflow=workflow,
         seconds=seconds,
         stop_reason=stop_reason,
-        verify=lambda pod: _read_back(kube, cluster, credentials, static, [pod]),
+        verify=lambda pod: _read_back(kube, cluster, credentials, static, pod),
     )
-    _set(kube, cluster, credentials, plan, persist=True)
-    _read_back(kube, cluster, credentials, plan)
+    _set(kube, cluster, credentials, plan, before, persist=True)
     return rolled
 
 
-def _set(kube: Kube, cluster: str, credentials: Credentials, plan: Plan, *, persist: bool) -> None:
+def _set(kube: Kube, cluster: str, credentials: Credentials, plan: Plan, before: Before, *, persist: bool) -> None:
+    """Set what can be set; read it back where it was persisted; put it back where that fails.
+
+    All through connections that are open before: with a setting that lets no new one in, there is no other way back.
+    """
     addresses = _addresses(kube.servers(cluster), plan)
+
+    def reach(pod: str) -> None:
+        try:
+            with session(addresses[pod], SERVER_PORT, credentials, what=pod, timeout=TIMEOUT) as connection:
+                query(connection, "SELECT @@server_uuid")
+        except StepError as error:
+            raise let_in(pod, error) from error
+
     with ExitStack() as stack:
         members: dict[str, Any] = {
-            pod: stack.enter_context(session(addresses[pod], SERVER_PORT, credentials, what=pod))
-            for pod in plan.lacking
+            pod: stack.enter_context(session(address, SERVER_PORT, credentials, what=pod))
+            for pod, address in addresses.items()
         }
-        set_everywhere(members, plan.lacking, plan.static, persist=persist)
+        try:
+            set_everywhere(members, plan.lacking, plan.static, persist=persist, reach=reach)
+            for pod, connection in members.items() if persist else ():
+                _compare(connection, pod, plan)
+        except StepError as error:
+            if not isinstance(error, Temporary):
+                put_back_through(members, before.members)
+            raise
 
 
 def _addresses(pods: Sequence[Object], plan: Plan) -> dict[str, str]:
@@ -191,19 +208,19 @@ def _addresses(pods: Sequence[Object], plan: Plan) -> dict[str, str]:
     return addresses
 
 
-def _read_back(
-    kube: Kube, cluster: str, credentials: Credentials, plan: Plan, only: Collection[str] | None = None
-) -> None:
-    """Raise NotTaken where a member has another value than was asked for."""
-    for pod, address in _addresses(kube.servers(cluster), plan).items():
-        if only is not None and pod not in only:
-            continue
-        with session(address, SERVER_PORT, credentials, what=pod, timeout=TIMEOUT) as connection:
-            server = server_of(connection, pod)
-        state = State(pod, server.settings, server.persisted)
-        if other := [one for one in plan.wanted if not state.has(one)]:
-            has = ", ".join(f"{one.name}={state.settings.get(one.name)!r} and not {one.written!r}" for one in other)
-            raise NotTaken(pod, f"it has {has}, read back")
+def _read_back(kube: Kube, cluster: str, credentials: Credentials, plan: Plan, only: str) -> None:
+    """Raise NotTaken where the server of a pod has another value than was asked for."""
+    address = _addresses(kube.servers(cluster), plan)[only]
+    with session(address, SERVER_PORT, credentials, what=only, timeout=TIMEOUT) as connection:
+        _compare(connection, only, plan)
+
+
+def _compare(connection: Any, pod: str, plan: Plan) -> None:
+    server = server_of(connection, pod)
+    state = State(pod, server.settings, server.persisted)
+    if other := [one for one in plan.wanted if not state.has(one)]:
+        has = ", ".join(f"{one.name}={state.settings.get(one.name)!r} and not {one.written!r}" for one in other)
+        raise NotTaken(pod, f"it has {has}, read back")
 
 
 def _undone(kube: Kube, cluster: str, workflow: str, before: Before, credentials: Credentials) -> str:

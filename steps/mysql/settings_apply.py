@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,11 @@ from steps.errors import StepError
 from steps.log import log
 from steps.mysql.connection import query, quoted
 from steps.mysql.settings import Setting
-from steps.mysql.settings_check import VALUE_SQL
+from steps.mysql.settings_check import VALUE_SQL, typed
 
-KIND_SQL = "SELECT data_type FROM performance_schema.variables_metadata WHERE variable_name = %s"
 PERSISTED_SQL = "SELECT variable_value FROM performance_schema.persisted_variables WHERE variable_name = %s"
 
-WRONG_VALUE = 1231
+WRONG_VALUE, TOO_MANY = 1231, 1040
 
 
 class NotTaken(StepError):
@@ -65,34 +65,79 @@ def remember(connection: Any, dynamic: Mapping[str, bool]) -> list[Kept]:
 
 
 def set_everywhere(
-    members: Mapping[str, Any], settings: Mapping[str, Sequence[Setting]], static: set[str], *, persist: bool = True
+    members: Mapping[str, Any],
+    settings: Mapping[str, Sequence[Setting]],
+    static: set[str],
+    *,
+    persist: bool = True,
+    reach: Callable[[str], None] = lambda pod: None,
 ) -> None:
     """Set dynamic variables on members, and take away what hides a static one at the next start.
+
+    One member after another; the next only when this one still lets somebody in. Nothing is persisted before all have
+    taken everything: what is persisted outlives the restart that would mend a member.
 
     Args:
         members: pod to an open connection to its server; their ``sql_mode`` is changed.
         settings: pod to what it is to have, checked before (:mod:`steps.mysql.settings_check`).
         static: names of variables that take effect with a restart: the ConfigMap has their values.
-        persist: keep them over a restart of the server in its pod; where pods are restarted next, that comes after.
+        persist: also write the values into mysqld-auto.cnf: a container that starts again in its pod reads the old
+            file of its pod; where pods are restarted next, that comes after.
+        reach: opens a new connection to a pod's server and asks it something; raises NotTaken where it cannot.
 
     Raises:
-        NotTaken: a member refused one. Nothing is undone.
+        NotTaken: a member refused one, or lets nobody in since. Nothing is undone.
     """
     for pod, wanted in settings.items():
-        connection = members[pod]
-        try:
+        with _taking(pod):
             # A number out of range is an error then, and not cut to fit.
-            query(connection, "SET SESSION sql_mode = 'STRICT_ALL_TABLES'")
+            query(members[pod], "SET SESSION sql_mode = 'STRICT_ALL_TABLES'")
             for one in wanted:
                 if one.name in static:
-                    query(connection, f"RESET PERSIST IF EXISTS {quoted(one.name)}")
+                    query(members[pod], f"RESET PERSIST IF EXISTS {quoted(one.name)}")
                     continue
-                before = now(connection, one.name)
-                verb = "PERSIST" if persist else "GLOBAL"
-                query(connection, f"SET {verb} {quoted(one.name)} = %s", [_value(connection, one.name, one.value)])
-                log("set", pod=pod, name=one.name, before=before, now=now(connection, one.name))
+                before = now(members[pod], one.name)
+                _give(members[pod], "GLOBAL", one)
+                log("set", pod=pod, name=one.name, before=before, now=now(members[pod], one.name))
+        reach(pod)
+    for pod, wanted in settings.items() if persist else ():
+        with _taking(pod):
+            for one in wanted:
+                if one.name not in static:
+                    _give(members[pod], "PERSIST", one)
+
+
+@contextmanager
+def _taking(pod: str) -> Iterator[None]:
+    try:
+        yield
+    except (mysql.connector.Error, StepError) as error:
+        raise NotTaken(pod, str(getattr(error, "msg", "") or error)) from error
+
+
+def _give(connection: Any, verb: str, one: Setting) -> None:
+    query(connection, f"SET {verb} {quoted(one.name)} = %s", [typed(connection, one.name, one.value)])
+
+
+def let_in(pod: str, error: StepError) -> NotTaken:
+    """Return the failure of a member to which no new connection can be made since it has the settings."""
+    why = f"no new connection gets in with them: {error}"
+    if getattr(error.__cause__, "errno", 0) == TOO_MANY:
+        why += " That is error 1040: the setting leaves no connection free"
+    return NotTaken(pod, why)
+
+
+def put_back_through(members: Mapping[str, Any], before: Mapping[str, Sequence[Kept]]) -> None:
+    """Give members their dynamic values from before through connections that are open: there may be no way to a new.
+
+    One that does not take them is logged, and left to the undo that comes after this.
+    """
+    for pod, connection in members.items():
+        try:
+            put_back(connection, [one for one in before.get(pod, ()) if one.dynamic])
+            log("put-back", pod=pod)
         except (mysql.connector.Error, StepError) as error:
-            raise NotTaken(pod, str(getattr(error, "msg", "") or error)) from error
+            log("not-put-back", pod=pod, error=str(error))
 
 
 def put_back(connection: Any, kept: Sequence[Kept]) -> None:
@@ -111,14 +156,14 @@ def put_back(connection: Any, kept: Sequence[Kept]) -> None:
         if one.persisted is None:
             query(connection, f"RESET PERSIST IF EXISTS {quoted(one.name)}")
         elif not one.dynamic or one.persisted != one.value:
-            value = _value(connection, one.name, one.persisted)
+            value = typed(connection, one.name, one.persisted)
             query(connection, f"SET PERSIST_ONLY {quoted(one.name)} = %s", [value])
 
 
 def _set(connection: Any, verb: str, one: Kept) -> None:
     sql = f"SET {verb} {quoted(one.name)} = "
     try:
-        query(connection, f"{sql}%s", [_value(connection, one.name, one.value)])
+        query(connection, f"{sql}%s", [typed(connection, one.name, one.value)])
     except mysql.connector.Error as error:
         if one.value or error.errno != WRONG_VALUE:
             raise
@@ -146,16 +191,3 @@ def now(connection: Any, name: str) -> str:
     if not rows:
         raise StepError(f"there is no variable {name} in this server")
     return str(rows[0][0])
-
-
-def _value(connection: Any, name: str, value: int | float | str) -> int | float | str:
-    """Return a value as the server wants it: a number bare, for `SET x = '300'` is an error; a switch as a word."""
-    rows = query(connection, KIND_SQL, [name])
-    kind = str(rows[0][0]) if rows else ""
-    if kind == "Integer":
-        return int(value)
-    if kind == "Boolean":
-        return "ON" if str(value).upper() in ("ON", "TRUE", "1") else "OFF"
-    if kind in ("Enumeration", "Set") and isinstance(value, int):
-        return value
-    return float(value) if kind == "Numeric" else str(value)

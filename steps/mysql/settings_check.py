@@ -20,9 +20,21 @@ from steps.mysql.settings import Setting
 
 UNKNOWN_VARIABLE, READ_ONLY, NOT_GLOBAL = 1193, 1238, 1228
 RANGE_SQL = "SELECT data_type, min_value, max_value FROM performance_schema.variables_metadata WHERE variable_name = %s"
+KIND_SQL = "SELECT data_type FROM performance_schema.variables_metadata WHERE variable_name = %s"
 NAMES_SQL = "SELECT variable_name FROM performance_schema.global_variables"
 ALL_SQL = "SELECT variable_name, variable_value FROM performance_schema.global_variables"
 VALUE_SQL = "SELECT variable_value FROM performance_schema.global_variables WHERE variable_name = %s"
+
+RESERVE = 20
+"""Connections, or prepared statements, that a lowered limit has to leave free beyond the most that were in use."""
+_STATUS = "SELECT variable_name, variable_value FROM performance_schema.global_status WHERE variable_name IN "
+USED = {
+    "max_connections": f"{_STATUS}('Max_used_connections', 'Threads_connected')",
+    "max_user_connections": "SELECT 'connections of one user', MAX(current_connections) FROM performance_schema.users "
+    "WHERE user IS NOT NULL",
+    "max_prepared_stmt_count": f"{_STATUS}('Prepared_stmt_count')",
+}
+"""Limits with which a server takes a value that locks clients out, and how it is asked what they use."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,21 @@ def _check(connection: Any, one: Setting) -> Answer:
         if error.errno not in (READ_ONLY, NOT_GLOBAL) or "SESSION variable" in str(error.msg):
             return Answer(one.name, now=now, refused=f"{one.name} cannot be set: {error.msg}")
         dynamic = False
-    return Answer(one.name, dynamic, now, _out_of_range(connection, one, now))
+    return Answer(one.name, dynamic, now, _out_of_range(connection, one, now) or _too_few(connection, one, now))
+
+
+def _too_few(connection: Any, one: Setting, now: str) -> str:
+    """Tell why a limit is too low for what is in use: the server would take it, and let in nobody any more."""
+    if one.name not in USED or not isinstance(one.value, int) or not now.isdigit():
+        return ""
+    is_unlimited = one.name == "max_user_connections" and one.value == 0
+    if is_unlimited or (one.value >= int(now) and now != "0"):
+        return ""
+    used = {str(what): int(number or 0) for what, number in query(connection, USED[one.name])}
+    if one.value >= (least := max(used.values(), default=0) + RESERVE):
+        return ""
+    told = ", ".join(f"{what} {number}" for what, number in used.items())
+    return f"{one.name}={one.written} would keep clients out ({told}): at least {least}, which leaves {RESERVE} free"
 
 
 def _meant(connection: Any, name: str) -> str:
@@ -93,3 +119,16 @@ def _out_of_range(connection: Any, one: Setting, now: str) -> str:
             return f"{one.name}={one.written} would be rounded to {made} by the server: ask for that"
     # The highest fraction is told as the bits of a floating-point number, of which nothing can be said.
     return f"{one.name}={one.written} is out of range: expected 0 or more" if low == "0" and one.value < 0 else ""
+
+
+def typed(connection: Any, name: str, value: int | float | str) -> int | float | str:
+    """Return a value as the server wants it: a number bare, for `SET x = '300'` is an error; a switch as a word."""
+    rows = query(connection, KIND_SQL, [name])
+    kind = str(rows[0][0]) if rows else ""
+    if kind == "Integer":
+        return int(value)
+    if kind == "Boolean":
+        return "ON" if str(value).upper() in ("ON", "TRUE", "1") else "OFF"
+    if kind in ("Enumeration", "Set") and isinstance(value, int):
+        return value
+    return float(value) if kind == "Numeric" else str(value)

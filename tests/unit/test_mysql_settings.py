@@ -6,19 +6,22 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mysql_group import mysql_group
+from mysql_group import ROOT, mysql_group
 
 from steps.errors import BadParameters
+from steps.mysql import set_config
 from steps.mysql.cnf import agrees, merged, settings_of
-from steps.mysql.connection import close, query
+from steps.mysql.connection import close, connect, query
 from steps.mysql.settings import Setting, forbidden, parse, warnings
 from steps.mysql.settings_apply import Kept, NotTaken, differing, put_back, remember, set_everywhere
 from steps.mysql.settings_check import Answer, check
 from steps.mysql.settings_files import Files
-from steps.mysql.settings_plan import State, to_mend, to_set
+from steps.mysql.settings_plan import Plan, State, to_mend, to_set
+from steps.mysql.settings_undo import Before
 from tiphys.local import mysql_packages
 
 NET = f"127.88.{os.getpid() % 250 + 1}"
@@ -255,6 +258,58 @@ def test_who_refused_is_said_and_all_can_be_put_back(members: dict[str, Any], te
     for connection in members.values():
         query(connection, "RESET PERSIST IF EXISTS max_connections")
         query(connection, "SET GLOBAL max_connections = 151")
+
+
+def test_a_setting_that_lets_nobody_in_goes_to_one_member_and_back_through_the_connection_that_set_it(
+    members: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = {pod: f"{NET}.{42 + number}" for number, pod in enumerate(members)}
+    monkeypatch.setattr(set_config, "_addresses", lambda pods, plan: addresses)
+    kube: Any = SimpleNamespace(servers=lambda cluster: [])
+    before, wanted = everything(members), parse("max_connections=1; long_query_time=0.5")
+    has = {pod: dict(query(one, "SELECT * FROM performance_schema.global_variables")) for pod, one in members.items()}
+    dynamic, files = {one.name: True for one in wanted}, Files(None, "")
+    plan = Plan(tuple(wanted), dynamic, tuple(State(pod, has[pod]) for pod in members), files, files)
+    kept = {pod: tuple(remember(one, dynamic)) for pod, one in members.items()}
+    when = "SELECT set_time FROM performance_schema.variables_info WHERE variable_name = 'max_connections'"
+    times = {pod: query(one, when) for pod, one in members.items()}
+
+    with pytest.raises(NotTaken) as raised:
+        set_config._set(kube, "demo", ROOT, plan, Before(files, files, kept, {}), persist=True)
+
+    assert raised.value.pod == "demo-0" and "no new connection gets in" in str(raised.value)
+    assert "error 1040" in str(raised.value) and "Too many connections" in str(raised.value)
+    for address in addresses.values():
+        close(connect(address, 3306, ROOT))
+    assert everything(members) == before
+    assert [pod for pod, one in members.items() if query(one, when) != times[pod]] == ["demo-0"]
+
+
+def test_nothing_is_persisted_before_every_member_has_taken_all(members: dict[str, Any]) -> None:
+    text, reached = "long_query_time=2", list[str]()
+    kept = keep(members, text)
+
+    def reach(pod: str) -> None:
+        reached.append(pod)
+        for connection in members.values():
+            assert query(connection, "SELECT * FROM performance_schema.persisted_variables") == []
+
+    set_everywhere(members, {pod: parse(text) for pod in members}, set(), reach=reach)
+    assert reached == list(members)
+    for pod, connection in members.items():
+        assert len(query(connection, "SELECT * FROM performance_schema.persisted_variables")) == 1
+        put_back(connection, kept[pod])
+
+
+def test_a_limit_below_what_is_in_use_is_refused_with_the_numbers(server: Any) -> None:
+    used = int(query(server, "SHOW GLOBAL STATUS LIKE 'Max_used_connections'")[0][1])
+    for text in ("max_connections=1", f"max_connections={used + 19}"):
+        (said,) = check(server, parse(text))
+        assert f"Max_used_connections {used}" in said.refused and f"at least {used + 20}" in said.refused
+    for text in (f"max_connections={used + 20}", "max_user_connections=0", "max_prepared_stmt_count=100"):
+        assert check(server, parse(text))[0].refused == "", text
+    assert "connections of one user" in check(server, parse("max_user_connections=1"))[0].refused
+    assert "Prepared_stmt_count 0" in check(server, parse("max_prepared_stmt_count=0"))[0].refused
 
 
 def test_what_hides_a_static_setting_at_the_next_start_is_taken_away_and_put_back(members: dict[str, Any]) -> None:

@@ -39,4 +39,4 @@ def test_what_a_member_has_that_is_away_was_not_read_back(kube: Kube) -> None:
     cluster(kube, 1)
     plan = Plan((), {}, (State("a-0", {}),), FILES, FILES)
     with pytest.raises(Temporary, match="a-0 went away meanwhile"):
-        set_config._read_back(kube, "a", ROOT, plan)
+        set_config._read_back(kube, "a", ROOT, plan, "a-0")
