@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from steps.check.facts import Facts
 from steps.check.finding import CRITICAL, OK, WARNING, Finding
+
+TOO_MANY = re.compile(r"\b1040\b")
+"""MySQL's error for a login beyond max_connections, in the text of a driver's error."""
 
 
 def judge_members(facts: Facts) -> list[Finding]:
     """Return the findings about quorum, primary, number and versions of the members."""
     topology = facts.topology
     if not topology.quorum:
+        if full := [pod for pod, why in topology.unreachable.items() if TOO_MANY.search(why)]:
+            return [_full(facts, full)]
         reasons = "; ".join(f"{pod}: {why}" for pod, why in topology.unreachable.items())
         return [
             Finding(
@@ -69,6 +76,23 @@ def judge_members(facts: Facts) -> list[Finding]:
             )
         )
     return found
+
+
+def _full(facts: Facts, pods: list[str]) -> Finding:
+    """Return that servers run and let nobody in: the group may be well, and a reboot would help nobody."""
+    topology = facts.topology
+    others = "; ".join(f"{pod}: {why}" for pod, why in topology.unreachable.items() if pod not in pods)
+    return Finding(
+        "quorum",
+        CRITICAL,
+        f"cannot be told: {', '.join(pods)} let nobody in, with error 1040, Too many connections"
+        + (f" ({others})" if others else ""),
+        "max_connections are used up, the one that is kept for administrators as well: no client gets a new connection",
+        f"end connections: kubectl rollout restart deployment/{facts.name}-router ends those through Routers; or "
+        "allow more at each of them, again until it gets in: "
+        f"kubectl exec {pods[0]} -c mysql -- mysql -u localroot -e 'SET GLOBAL max_connections = 500'; "
+        "then look who holds them (SHOW PROCESSLIST), and keep the number by set-config",
+    )
 
 
 def judge_operator(facts: Facts) -> list[Finding]:

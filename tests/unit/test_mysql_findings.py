@@ -70,6 +70,18 @@ def test_no_quorum_is_critical_and_says_who_does_not_answer() -> None:
     assert bad(lost)["quorum"].severity == "critical" and "demo-0: refused" in bad(lost)["quorum"].seen
 
 
+def test_servers_that_are_full_are_no_outage_of_the_group() -> None:
+    why = "DatabaseError: 1040: Too many connections"  # as the driver says it to read_views
+    silent = {"demo-0": why, "demo-1": why, "demo-2": "InterfaceError: 2003: port 10400"}
+    full = replace(GOOD, topology=Topology("demo", 3, unreachable=silent), writes=Route(), reads=Route())
+    found = bad(full)["quorum"]
+    assert found.severity == "critical" and "demo-0, demo-1 let nobody in, with error 1040" in found.seen
+    assert "demo-2: InterfaceError" in found.seen and "reboot" not in found.run
+    assert "deployment/demo-router" in found.run and "kubectl exec demo-0 -c mysql -- mysql -u localroot" in found.run
+    other = replace(full, topology=Topology("demo", 3, unreachable={"demo-2": silent["demo-2"]}))
+    assert "1040," not in bad(other)["quorum"].seen
+
+
 def test_a_missing_member_is_critical_only_when_the_next_failure_is_an_outage() -> None:
     two = replace(GOOD, topology=topology("ONLINE", "ONLINE", "UNREACHABLE"), operator_online=2, operator_status="X")
     assert bad(two)["members"].severity == "critical"
