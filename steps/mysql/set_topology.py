@@ -222,8 +222,10 @@ def seconds_of(lifetime: str) -> int:
     """
     parts = re.findall(r"(\d+)([smh])", lifetime)
     seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != lifetime or not 0 < seconds <= 7 * 86400:
+    if not parts or "".join(number + unit for number, unit in parts) != lifetime:
         raise BadParameters(f"lifetime: {lifetime!r} is no duration such as 30m or 1h30m, of at most 168h")
+    if not 0 < seconds <= 7 * 86400:
+        raise BadParameters(f"lifetime: {lifetime} is out of range: more than 0s, and 168h (a week) at most")
     return seconds
 
 

@@ -306,6 +306,9 @@ def test_numbers_that_are_good_are_left_alone() -> None:
 
 def test_lifetimes() -> None:
     assert [seconds_of(each) for each in ("30m", "1h30m", "90s")] == [1800, 5400, 90]
-    for wrong in ("0m", "30", "m30", "200h"):
-        with pytest.raises(BadParameters, match="lifetime"):
+    for wrong in ("30", "m30", "1d", "soon"):
+        with pytest.raises(BadParameters, match="is no duration"):
+            seconds_of(wrong)
+    for wrong in ("0m", "200h", "168h1s"):
+        with pytest.raises(BadParameters, match=f"lifetime: {wrong} is out of range.*168h"):
             seconds_of(wrong)

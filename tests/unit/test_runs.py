@@ -209,6 +209,27 @@ def test_what_a_schedule_runs_can_be_run_now(platform: Settings) -> None:
     assert "has no template sweeep" in call(platform, "submit", "sweeep").stderr
 
 
+def test_the_help_of_a_dry_run_promises_no_more_than_it_does(platform: Settings) -> None:
+    said = " ".join(call(platform, "submit", "--help").stdout.split())
+    assert "Check the parameters only, start nothing." in said and "-p dry-run=true" in said
+
+
+def test_a_template_for_schedules_only_is_not_offered(platform: Settings) -> None:
+    meta = {"name": "start-nothing", "namespace": "tiphys", "labels": {"tiphys.dev/internal": "true"}}
+    spec = {"templates": [{"name": "go", "container": {"image": "localhost/host:1", "command": ["true"]}}]}
+    create(
+        platform.home,
+        {
+            "workflowtemplates": [
+                {"apiVersion": "argoproj.io/v1alpha1", "kind": "WorkflowTemplate", "metadata": meta, "spec": spec}
+            ]
+        },
+    )
+    done = call(platform, "templates", "nope")
+    assert "has no template nope; it has:" in done.stderr and "failover-drill" in done.stderr
+    assert "start-nothing" not in done.stderr and "start-nothing" not in call(platform, "templates").stdout
+
+
 def test_a_template_must_be_named(platform: Settings) -> None:
     for command in ("submit", "trigger"):
         done = call(platform, command)

@@ -50,7 +50,12 @@ _wait = click.option("--wait", "then_wait", is_flag=True, help="Follow the run; 
 @_wait
 @_timeout
 @click.option("-o", "output", type=click.Choice(["json", "name"]), help="Print only the Workflow, or only its name.")
-@click.option("--dry-run", is_flag=True, help="Check everything, start nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check the parameters only, start nothing. A runbook itself tells what it would do to a cluster by "
+    "-p dry-run=true, where it takes that.",
+)
 @of_cluster
 def submit(
     cluster: Cluster,

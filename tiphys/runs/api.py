@@ -23,6 +23,7 @@ Object = dict[str, Any]
 
 ARGO = "/apis/argoproj.io/v1alpha1"
 MYSQL = "/apis/mysql.oracle.com/v2"
+INTERNAL_LABEL = "tiphys.dev/internal"
 FROM_ENVIRONMENT = "$KUBECONFIG names it; `unset KUBECONFIG` for the local platform"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
@@ -56,6 +57,11 @@ def address(kubeconfig: str | None, namespace: str | None) -> Address:
     path = Path(chosen).expanduser().absolute() if chosen else None
     local = path is not None and path.resolve() == settings.kubeconfig.resolve()
     return Address(path, settings if local else None, namespace, by_environment=not kubeconfig and not local)
+
+
+def is_internal(template: Object) -> bool:
+    """Tell whether a template is for the pack's own schedules and not for people."""
+    return (template["metadata"].get("labels") or {}).get(INTERNAL_LABEL) == "true"
 
 
 class Cluster:
@@ -115,7 +121,8 @@ class Cluster:
         except NotFound as error:
             import difflib
 
-            names = sorted(one["metadata"]["name"] for one in self.list("workflowtemplates"))
+            shown = [one for one in self.list("workflowtemplates") if not is_internal(one)]
+            names = sorted(one["metadata"]["name"] for one in shown)
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(names) or 'none'}"
             raise NotFound(f"namespace {self.namespace} has no template {name}; {hint}") from error

@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tiphys.runs.api import Object
+from tiphys.runs.api import Object, is_internal
 from tiphys.runs.nodes import ENDED, outputs_of, phase_of, seconds_of, took, waits_for, when
 from tiphys.runs.rules import expected, rules_of
 
 ABOUT = "workflows.argoproj.io/description"
 TITLE = "workflows.argoproj.io/title"
-INTERNAL_LABEL = "tiphys.dev/internal"
 WIDTH = 80
 
 
 def template_rows(templates: Sequence[Object]) -> list[dict[str, str]]:
     """Return name and purpose of each template that is for people, by name."""
-    shown = [one for one in templates if (one["metadata"].get("labels") or {}).get(INTERNAL_LABEL) != "true"]
+    shown = [one for one in templates if not is_internal(one)]
     shown.sort(key=lambda one: str(one["metadata"]["name"]))
     return [{"name": one["metadata"]["name"], "about": purpose(one)} for one in shown]
 
