@@ -72,8 +72,6 @@ def set_config(
     """
     stop_reason = told_to_stop()
     asked = parse(settings) if settings and settings.strip() else None
-    if asked and (wrong := forbidden(asked)):
-        raise BadParameters(f"Nothing was changed: {'; '.join(wrong)}.")
     kube = client.connect(namespace)
     found = kube.cluster(cluster)
     credentials = root_credentials(kube, found)
@@ -86,7 +84,7 @@ def set_config(
         log("taken-up", cluster=cluster, since=noted.since if noted else "")
         bring_back(kube, cluster, credentials, before.servers, 600)
     elif guards and not dry_run:
-        raise Refused(f"Refused, nothing was changed: {'; '.join(guards)}.")
+        raise Refused(f"Refused, nothing was changed: {'; '.join([*guards, *forbidden(asked or [])])}.")
     seen = survey(kube, sight, credentials, asked)
     log("plan", cluster=cluster, changes=_changes(seen.plan), restarts=seen.plan.restarts)
     if dry_run:

@@ -128,6 +128,13 @@ ONLY: dict[str, tuple[frozenset[str], str]] = {
 }
 """Settings with the only values that are safe for a group (in capitals), and why."""
 
+_OURS = {
+    re.compile(".*(plugin|keyring|component).*"): "it decides which code the server loads",
+    re.compile(".*(user|bind_address|init_connect|init_replica).*|skip_(grant_tables|networking)|port"): _ACCESS,
+    re.compile(r"(.*_)?(file|dir|datadir|basedir|socket|path|directory|directories)|secure_.*|log_error"): _FILES,
+}
+"""Which of the reasons of :data:`steps.mysql.definition.OURS` applies; else it is the operator's."""
+
 _KINDS = {re.compile(r"(.*_)?ssl_(ca|cert|crl|key)(path)?"): _FILES, re.compile("have_.*"): _TOLD}
 
 RISKY: dict[str, str] = {
@@ -149,11 +156,13 @@ class Setting:
         name: of the variable, with underscores.
         value: a number where it is one (sizes such as 1G in bytes), else the text.
         written: the value as it was written, for a my.cnf.
+        is_bare: whether only the name was written, which switches on.
     """
 
     name: str
     value: int | float | str
     written: str
+    is_bare: bool = False
 
 
 def parse(text: str) -> list[Setting]:
@@ -178,7 +187,7 @@ def parse(text: str) -> list[Setting]:
             was = found[line.name].written
             raise BadParameters(f"settings: {line.name} is given twice ({was!r} and {line.written!r}); say which")
         if line.name:
-            found[line.name] = Setting(line.name, _typed(line.written), line.written)
+            found[line.name] = Setting(line.name, _typed(line.written), line.written, line.value is None)
     if not found:
         raise BadParameters("settings: there is none in it; give name=value, such as max_connections=300")
     return list(found.values())
@@ -203,7 +212,8 @@ def forbidden(settings: Sequence[Setting]) -> list[str]:
     for one in settings:
         name = one.name.replace("slave", "replica")  # both say the same variable
         if OURS.fullmatch(name):
-            found.append(f"{one.name} decides who gets in, which files are touched, or what the operator sets")
+            why = next((why for names, why in _OURS.items() if names.fullmatch(name)), _OPERATORS)
+            found.append(f"{one.name} must not be changed here: {why}")
         elif why := FORBIDDEN.get(name) or next((why for names, why in _KINDS.items() if names.fullmatch(name)), ""):
             found.append(f"{one.name} must not be changed here: {why}")
         elif name in ONLY and one.written.upper() not in ONLY[name][0]:

@@ -19,6 +19,9 @@ from steps.mysql.connection import query, quoted
 from steps.mysql.settings import Setting
 
 UNKNOWN_VARIABLE, READ_ONLY, NOT_GLOBAL = 1193, 1238, 1228
+NO_VALUE = frozenset({1115, 1210, 1231, 1232, 1273, 1286, 1292, 1298, 1649})
+"""Errors that say that a value is none: of any variable, or an unknown character set, collation, engine, time zone."""
+SCOPE_SQL = "SELECT variable_scope FROM performance_schema.variables_metadata WHERE variable_name = %s"
 RANGE_SQL = "SELECT data_type, min_value, max_value FROM performance_schema.variables_metadata WHERE variable_name = %s"
 KIND_SQL = "SELECT data_type FROM performance_schema.variables_metadata WHERE variable_name = %s"
 NAMES_SQL = "SELECT variable_name FROM performance_schema.global_variables"
@@ -57,7 +60,8 @@ class Answer:
 def check(connection: Any, settings: Sequence[Setting]) -> list[Answer]:
     """Ask a server about each setting; its values stay as they are.
 
-    A dynamic variable without a range (a list of words, a name) is only tried when it is set.
+    A dynamic variable without a range (a list of words, a name) is tried in this session, if sessions have it; else
+    it is only tried when it is set.
 
     Raises:
         mysql.connector.Error: the server went away, or does not let the user set variables.
@@ -76,7 +80,25 @@ def _check(connection: Any, one: Setting) -> Answer:
         if error.errno not in (READ_ONLY, NOT_GLOBAL) or "SESSION variable" in str(error.msg):
             return Answer(one.name, now=now, refused=f"{one.name} cannot be set: {error.msg}")
         dynamic = False
-    return Answer(one.name, dynamic, now, _out_of_range(connection, one, now) or _too_few(connection, one, now))
+    refused = _out_of_range(connection, one, now) or _too_few(connection, one, now)
+    return Answer(one.name, dynamic, now, refused or (_not_in_a_session(connection, one) if dynamic else ""))
+
+
+def _not_in_a_session(connection: Any, one: Setting) -> str:
+    """Tell why the server takes a value in no session, where sessions have the variable too: it is tried in this one.
+
+    The session gets the global value afterwards, so it is one to throw away.
+    """
+    if query(connection, SCOPE_SQL, [one.name]) != [("SESSION",)]:
+        return ""
+    name = quoted(one.name)
+    try:
+        query(connection, f"SET SESSION {name} = %s", [typed(connection, one.name, one.value)])
+        query(connection, f"SET SESSION {name} = DEFAULT")
+    except mysql.connector.Error as error:
+        # Another error says that this session may not set it, which says nothing of the value.
+        return f"{one.name}={one.written}: {error.msg}" if error.errno in NO_VALUE else ""
+    return ""
 
 
 def _too_few(connection: Any, one: Setting, now: str) -> str:
@@ -102,6 +124,8 @@ def _meant(connection: Any, name: str) -> str:
 def _out_of_range(connection: Any, one: Setting, now: str) -> str:
     rows = query(connection, RANGE_SQL, [one.name])
     kind, low, high = (str(value or "") for value in rows[0]) if rows else ("", "", "")
+    if one.is_bare and kind != "Boolean" and now.upper() not in ("ON", "OFF"):
+        return f"{one.name} has no value: give {one.name}=VALUE (now {now or 'empty'})"
     if kind == "Boolean" and str(one.value).upper() not in ("ON", "OFF", "1", "0", "TRUE", "FALSE"):
         return f"{one.name}={one.written}: expected ON or OFF"
     is_switch = one.value in (0, 1) and now.upper() in ("ON", "OFF")

@@ -135,14 +135,25 @@ def _merged(text: str, values: Mapping[str, str], drop: Sequence[str] = (), loos
 
 
 def columns(rows: Sequence[Sequence[str]], width: int = WIDTH) -> list[str]:
-    """Return rows as lines in columns; cells are wrapped so that no line is longer than `width`."""
+    """Return rows as lines in columns; cells are wrapped so that no line is longer than `width`.
+
+    What stands first is a name, to be searched for and copied, and so whole: on a line of its own where it is longer
+    than its column.
+    """
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > NARROWEST:
         widths[widths.index(max(widths))] -= 1
     lines = []
-    for row in rows:
-        cells = [textwrap.wrap(cell, size) or [""] for cell, size in zip(row, widths, strict=True)]
+    for first, *others in rows:
+        if len(first) > widths[0]:
+            lines.append(first)
+            first = ""
+        cells = [[first], *(_cell(text, size) for text, size in zip(others, widths[1:], strict=True))]
         for n in range(max(map(len, cells))):
             parts = [(cell[n] if n < len(cell) else "").ljust(size) for cell, size in zip(cells, widths, strict=True)]
             lines.append("  ".join(parts).rstrip())
     return lines
+
+
+def _cell(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]

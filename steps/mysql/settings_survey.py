@@ -59,7 +59,8 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         notes += [f"only written down, and set on no member: {why}" for why in forbidden(written)]
         after, dropped = to_mend(files)
     else:
-        wanted = list(asked)
+        wanted = [one for one in asked if not forbidden([one])]
+        against += forbidden(asked)
         after = to_set(files, wanted)
         notes += warnings(wanted)
     servers, answers = list[Server](), {}

@@ -73,17 +73,17 @@ def test_what_is_no_setting_is_said(text: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("server_id=7", "server_id decides who gets in"),
-        ("loose_plugin_load_add=x.so", "plugin_load_add decides"),
+        ("server_id=7", "server_id must not be changed here: the operator sets it"),
+        ("loose_plugin_load_add=x.so", "plugin_load_add must not be changed here: it decides which code"),
         ("group-replication-group-name=x", "the operator sets it"),
         ("super_read_only=OFF", "another runbook or the group"),
         ("lower_case_table_names=1", "the data files were made with it"),
         ("binlog_format=STATEMENT", "binlog_format=STATEMENT: group replication takes rows only; allowed: ROW"),
         ("replica_preserve_commit_order=0", "different orders"),
-        ("innodb_data_file_path=ibdata1:9M", "which files are touched"),
+        ("innodb_data_file_path=ibdata1:9M", "it says which files"),
         ("innodb_force_recovery=4", "cannot serve its group"),
         ("mandatory_roles=admin", "who gets into the server"),
-        ("init_slave='DROP USER root'", "decides who gets in"),
+        ("init_slave='DROP USER root'", "it decides who gets in"),
         ("slave_load_tmpdir=/data", "which files"),
         ("slave_preserve_commit_order=OFF", "different orders"),
         ("group_replication_recovery_ssl_ca=/tmp/ca.pem", "which files"),
@@ -128,6 +128,16 @@ def test_the_time_zone_stands_in_a_my_cnf_by_the_name_of_its_option() -> None:
     told = merged("[mysqld]\ndefault-time-zone=SYSTEM\n", {"time_zone": "+01:00"})
     assert told == "[mysqld]\ndefault_time_zone=+01:00\n" and settings_of(told) == {"time_zone": "+01:00"}
     assert values("default_time_zone=+01:00") == {"time_zone": "+01:00"}
+
+
+def test_a_table_keeps_to_a_terminal_and_has_every_name_whole() -> None:
+    names = ("max_connections", "innodb_buffer_pool_size", "group_replication_recovery_compression_algorithms")
+    wanted = parse("; ".join(f"{name}=123456789012" for name in names))
+    has = dict.fromkeys(names, "zlib,zstd,uncompressed,and_more")
+    states = tuple(State(f"orders-eu-{n}", has, dict.fromkeys(names, "9876543210")) for n in range(3))
+    table = Plan(tuple(wanted), dict.fromkeys(names, True), states, Files(None, ""), Files(None, "")).table()
+    assert max(map(len, table.splitlines())) <= 80
+    assert all(name in table for name in names) and "orders-eu-2" in table, table
 
 
 def test_semicolons_in_quotes_are_part_of_a_value() -> None:
@@ -175,6 +185,31 @@ def test_a_real_server_says_what_it_would_not_take_and_stays_as_it_is(server: An
     assert "expected ON or OFF" in said["general_log"].refused
     assert query(server, "SELECT * FROM performance_schema.global_variables ORDER BY 1") == before
     assert query(server, "SELECT * FROM performance_schema.persisted_variables") == []
+
+
+def test_a_word_that_the_server_does_not_know_is_found_before_anything_is_set(server: Any) -> None:
+    before = query(server, "SELECT * FROM performance_schema.global_variables ORDER BY 1")
+    session = (
+        "SELECT * FROM performance_schema.session_variables WHERE variable_name NOT IN ('statement_id', 'timestamp')"
+    )
+    sessions = query(server, session)
+    for text, says in {
+        "sql_mode=NONSENSE": "sql_mode=NONSENSE: Variable 'sql_mode' can't be set to the value of 'NONSENSE'",
+        "character_set_server=klingon": "Unknown character set: 'klingon'",
+        "collation_server=klingon_ci": "Unknown collation: 'klingon_ci'",
+        "time_zone=Mars/Olympus": "Unknown or incorrect time zone",
+        "binlog_row_image=HALF": "can't be set to the value of 'HALF'",
+        "lc_messages=tlh_QO": "Unknown locale",
+        "max_connections": "max_connections has no value: give max_connections=VALUE (now 151)",
+        "sql_mode": "sql_mode has no value",
+        "slow_query_log": "",
+        "character_set_server=latin1": "",
+        "transaction_isolation=READ-COMMITTED": "",
+    }.items():
+        (said,) = check(server, parse(text))
+        assert says in said.refused and bool(says) == bool(said.refused), said
+    assert query(server, "SELECT * FROM performance_schema.global_variables ORDER BY 1") == before
+    assert query(server, session) == sessions
 
 
 def test_nothing_of_a_name_reaches_the_server_as_sql(server: Any) -> None:
