@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -13,6 +14,7 @@ from steps.errors import Refused, Temporary
 from steps.kube import client
 from steps.kube.client import Kube
 from steps.kube.errors import Conflict
+from steps.kube.pods import name_of
 from steps.log import log
 from steps.mysql.connection import ROUTER_RW_PORT, SERVER_PORT, Credentials, root_credentials
 from steps.mysql.definition import (
@@ -29,6 +31,7 @@ from steps.mysql.definition import (
     secret_name,
 )
 from steps.mysql.proof import prove_write
+from steps.mysql.scale_plan import claim_name
 from steps.mysql.waiting import Sight, wait_until
 
 
@@ -46,6 +49,10 @@ class Deployed:
     )
     router_address: str = parameter("Address and port for writes, through Router.", is_global=True)
     seconds: float = parameter("Seconds until everything was up and proven.", is_global=True)
+    summary: str = parameter(
+        "What was done, and on which data: volumes that an earlier cluster of this name left are used again.",
+        is_global=True,
+    )
 
 
 @step("deploy-cluster")
@@ -108,6 +115,9 @@ def deploy_cluster(
     asked = Asked(servers, routers, version or "", mycnf or "", storage, environment, drills, backups)
     if warning := even_count_warning(servers):
         log("warning", message=warning)
+    left = left_claims(kube, cluster, servers)
+    if left:
+        log("warning", message=on_old_data(cluster, left))
     change = bring(kube, cluster, asked)
     found = kube.cluster(cluster)
     credentials = root_credentials(kube, found)
@@ -132,6 +142,24 @@ def deploy_cluster(
         drills=drills_of(found),
         router_address=f"{host}:{port}" if routers else "",
         seconds=round(time.monotonic() - started, 3),
+        summary="; ".join([f"{cluster}: {change}", *([on_old_data(cluster, left)] if left else [])]),
+    )
+
+
+def left_claims(kube: Kube, cluster: str, servers: int) -> list[str]:
+    """Return the volume claims that a cluster which is not there yet will find: StatefulSets take them by name."""
+    if kube.find("innodbclusters", cluster) is not None:
+        return []
+    wanted = [claim_name(cluster, ordinal) for ordinal in range(servers)]
+    there = {name_of(claim) for claim in kube.all("persistentvolumeclaims")}
+    return [name for name in wanted if name in there]
+
+
+def on_old_data(cluster: str, claims: Sequence[str]) -> str:
+    """Say that a new cluster is not empty, and how to have one that is."""
+    return (
+        f"{cluster} starts on data that an earlier cluster of this name left: PVC {', '.join(claims)}. Its schemas, "
+        "users and settings are there again. For an empty one delete the InnoDBCluster and these claims, then deploy it"
     )
 
 

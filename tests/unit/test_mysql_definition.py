@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from apiserver_help import ApiServer
 
 from steps.errors import BadParameters
+from steps.kube import client
 from steps.mysql.definition import (
     SETTINGS,
     Asked,
@@ -18,6 +21,7 @@ from steps.mysql.definition import (
     new_cluster,
     root_secret,
 )
+from steps.mysql.deploy_cluster import left_claims, on_old_data
 
 USUAL = Asked(3, 2)
 
@@ -126,3 +130,26 @@ def test_schedules_back_up_only_what_has_opted_in() -> None:
         "metadata": {"labels": {"tiphys.dev/backups": "off"}}
     }
     assert compare(existing(**{"tiphys.dev/backups": "on"}), Asked(3, 2)).patch == {}
+
+
+def test_a_new_cluster_on_the_volumes_of_an_earlier_one_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = ApiServer(tmp_path)
+    api.start()
+    try:
+        monkeypatch.setenv("KUBECONFIG", str(api.settings.kubeconfig))
+        kube = client.connect("tiphys")
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        about = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
+        assert left_claims(kube, "demo", 3) == []
+        for name in ("datadir-demo-0", "datadir-demo-1", "datadir-demo-7", "datadir-demo-x-2", "uploads"):
+            kube.create("persistentvolumeclaims", {**about, "metadata": {"name": name}})
+        assert left_claims(kube, "demo", 3) == ["datadir-demo-0", "datadir-demo-1"], "those that its pods will take"
+        said = on_old_data("demo", left_claims(kube, "demo", 3))
+        assert "an earlier cluster of this name left: PVC datadir-demo-0, datadir-demo-1." in said
+        kube.create("innodbclusters", new_cluster("demo", USUAL))
+        assert left_claims(kube, "demo", 3) == [], "a cluster that is there has its own"
+        kube.close()
+    finally:
+        api.stop()
