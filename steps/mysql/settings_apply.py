@@ -121,10 +121,13 @@ def _give(connection: Any, verb: str, one: Setting) -> None:
 
 def let_in(pod: str, error: StepError) -> NotTaken:
     """Return the failure of a member to which no new connection can be made since it has the settings."""
-    why = f"no new connection gets in with them: {error}"
-    if getattr(error.__cause__, "errno", 0) == TOO_MANY:
-        why += " That is error 1040: the setting leaves no connection free"
-    return NotTaken(pod, why)
+    full = " That is error 1040: the setting leaves no connection free" if is_full(error) else ""
+    return NotTaken(pod, f"no new connection gets in with them: {error}{full}")
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether a server was not to be reached because all its connections are taken."""
+    return TOO_MANY in (getattr(error, "errno", 0), getattr(error.__cause__, "errno", 0))
 
 
 def put_back_through(members: Mapping[str, Any], before: Mapping[str, Sequence[Kept]]) -> None:

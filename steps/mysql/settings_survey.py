@@ -9,11 +9,14 @@ from steps.check.drift import judge_members_settings
 from steps.check.finding import OK
 from steps.check.read_servers import server_of
 from steps.check.servers import Server
-from steps.kube.client import Kube
+from steps.check.storage import quantity
+from steps.kube.client import Kube, Object
 from steps.kube.errors import NotFound
+from steps.kube.pods import name_of
 from steps.mysql import settings_files
 from steps.mysql.cnf import settings_of
 from steps.mysql.connection import SERVER_PORT, Credentials, session
+from steps.mysql.restart_plan import SERVER_CONTAINER
 from steps.mysql.settings import Setting, forbidden, of_names, warnings
 from steps.mysql.settings_check import check
 from steps.mysql.settings_plan import Plan, State, to_mend, to_set
@@ -60,7 +63,7 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         after, dropped = to_mend(files)
     else:
         wanted = [one for one in asked if not forbidden([one])]
-        against += forbidden(asked)
+        against += forbidden(asked) + too_big(sight.servers, wanted)
         after = to_set(files, wanted)
         notes += warnings(wanted)
     servers, answers = list[Server](), {}
@@ -94,6 +97,26 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         if one.severity != OK
     ]
     return Seen(Plan(tuple(taken), dynamic, states, files, after, dropped), against, notes)
+
+
+def too_big(pods: Sequence[Object], wanted: Sequence[Setting]) -> list[str]:
+    """Return why a buffer pool has no room in the servers' containers, where these have a limit."""
+    limits = {
+        name_of(pod): limit
+        for pod in pods
+        for container in pod["spec"].get("containers") or []
+        if container["name"] == SERVER_CONTAINER
+        and quantity(limit := str(((container.get("resources") or {}).get("limits") or {}).get("memory") or ""))
+    }
+    if not limits:
+        return []
+    pod, limit = min(limits.items(), key=lambda one: quantity(one[1]))
+    return [
+        f"{one.name}={one.written} has no room in the {limit} of memory that the container {SERVER_CONTAINER} of {pod} "
+        "may use: the kernel would end the server"
+        for one in wanted
+        if one.name == "innodb_buffer_pool_size" and isinstance(one.value, int) and one.value >= quantity(limit)
+    ]
 
 
 def _has(server: Server, one: Setting) -> bool:

@@ -16,13 +16,18 @@ from steps.mysql import settings_files
 from steps.mysql.cnf import same, settings_of
 from steps.mysql.connection import SERVER_PORT, Credentials, root_credentials, session
 from steps.mysql.restart_plan import START_SECONDS, life_of
-from steps.mysql.settings_apply import Kept, differing, put_back, remember
+from steps.mysql.settings_apply import Kept, differing, is_full, put_back, remember
 from steps.mysql.settings_files import Files
 from steps.mysql.settings_roll import bring_back, roll
 from steps.mysql.topology import server_addresses
 
 NAME = "set-config"
 """Also what stands in its note on the cluster in place of a fault."""
+
+RESCUE = (
+    "error 1040: all its connections are taken; an administrator gets one more than max_connections, if no other has "
+    "it: kubectl exec -it {pod} -c mysql -- mysql -uroot -p, then SET PERSIST max_connections = 151"
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ def _each(
             with session(addresses[pod], SERVER_PORT, user, what=pod) as connection:
                 results[pod] = act(connection, kept)
         except (mysql.connector.Error, StepError) as error:
-            stuck.append(f"{pod}: {getattr(error, 'msg', '') or error}")
+            rescue = f" ({RESCUE.format(pod=pod)})" if is_full(error) else ""
+            stuck.append(f"{pod}: {getattr(error, 'msg', '') or error}{rescue}")
     if stuck:
         raise Temporary(f"These members could not be put back now: {'; '.join(stuck)}. The note stays; try again.")
     return results
