@@ -17,11 +17,37 @@ def test_an_event_comes_back_as_argo_events_would_return_it() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["os", "io", "debug", "require", "package", "loadstring", "load", "dofile", "loadfile", "python", "getmetatable"]
-    + ["setmetatable", "rawset", "getfenv", "setfenv", "coroutine", "module", "newproxy", "collectgarbage", "_G"],
+    ["io", "debug", "require", "package", "load", "dofile", "loadfile", "python", "getmetatable", "string.dump"]
+    + [
+        "os.execute",
+        "os.remove",
+        "os.rename",
+        "os.exit",
+        "os.tmpname",
+        "setmetatable",
+        "rawset",
+        "getfenv",
+        "setfenv",
+        "coroutine",
+        "module",
+        "newproxy",
+        "collectgarbage",
+        "_G",
+    ],
 )
 def test_the_way_out_is_closed(name: str) -> None:
     assert run(f"return {name} == nil", {}).value is True
+    assert run(f"return loadstring('return {name}')() == nil", {}).value is True, "what a script compiles is no freer"
+
+
+def test_a_script_compiles_text_and_no_bytecode() -> None:
+    # No string.dump is there to make any, but an event could bring some.
+    assert run("local chunk, why = loadstring('\\27Lua') return why", {}).value == (
+        "loadstring: expected the text of a Lua script"
+    )
+    assert run("return loadstring('return 1 + 1')()", {}).value == 2
+    with pytest.raises(ScriptError, match="ran for more than"):
+        run("loadstring('while true do end')()", {})
 
 
 @pytest.mark.parametrize(
