@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTEST := pytest
 # CI ends by itself, with a word, long before anybody's patience does: TERM first, so that fixtures stop what they
 # started. One test that fails gets one more try; the end of the log shows every such test and why it failed.
-CI_PYTEST := timeout --foreground --verbose --signal=TERM --kill-after=3m 35m \
+CI_PYTEST := timeout --foreground --verbose --signal=TERM --kill-after=3m 60m \
 	pytest --reruns 1 --rerun-show-tracebacks --max-suite-reruns 5 --durations 10
 
 .DEFAULT_GOAL := help

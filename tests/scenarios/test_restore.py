@@ -6,6 +6,7 @@ import time
 
 from platform_run import Platform
 
+from steps.backup.load_gtids import MOST, intervals
 from steps.backup.restore import wait_for_primary
 from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
 from steps.mysql.sample_data import TABLES
@@ -46,9 +47,12 @@ def test_a_new_cluster_and_a_table_of_the_live_one_are_as_they_were(platform: Pl
     assert platform.kube.find("innodbclusters", new) is None, "no cluster is made for a backup that is not there"
     made = platform.succeeds("restore", cluster=new, backup="latest", **{"from-cluster": demo}, **options)
     assert (made.outputs["backup"], made.outputs["change"]) == (backup, "created")
-    assert made.outputs["gtids-taken"] == "taken-over"
+    # Other scenarios write to this cluster, too: slow ones more than is taken over.
+    few = sum(last - first + 1 for _, first, last in intervals(made.outputs["gtid"])) <= MOST
+    assert made.outputs["gtids-taken"] == ("taken-over" if few else "too-many")
     assert sums(platform, new) == before
-    assert ask(platform, new, f"SELECT GTID_SUBSET('{made.outputs['gtid']}', @@global.gtid_executed)") == [(1,)]
+    subset = ask(platform, new, f"SELECT GTID_SUBSET('{made.outputs['gtid']}', @@global.gtid_executed)")
+    assert subset == [(int(few),)]
     assert ("GRANT SELECT ON `employees`.* TO `clerk`@`%`",) in ask(platform, new, "SHOW GRANTS FOR clerk")
     refused = platform.run("restore", cluster=new, backup=backup, **options)
     assert refused.phase == "Failed" and "has employees" in platform.logs(refused)
