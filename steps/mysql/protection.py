@@ -51,11 +51,16 @@ class Protection:
 
 def read_backups(clusters: Sequence[Object]) -> Catalogue | str:
     """Return what the bucket holds, or why that cannot be told; it is not looked at where no cluster has opted in."""
+    if not any((one["metadata"].get("labels") or {}).get(BACKUPS_LABEL) == "on" for one in clusters):
+        return "no cluster has opted in"
+    return catalogue_or_why()
+
+
+def catalogue_or_why() -> Catalogue | str:
+    """Return what the bucket of the environment holds, or why that cannot be told."""
     from steps.backup.catalogue import read_catalogue
     from steps.backup.objects import Bucket
 
-    if not any((one["metadata"].get("labels") or {}).get(BACKUPS_LABEL) == "on" for one in clusters):
-        return "no cluster has opted in"
     if not os.environ.get("S3_BUCKET"):
         return "no bucket is set (Secret tiphys-s3)"
     try:

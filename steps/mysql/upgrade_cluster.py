@@ -25,6 +25,7 @@ from steps.kube.pods import name_of
 from steps.log import log
 from steps.mysql.connection import Credentials, root_credentials
 from steps.mysql.definition import VERSION
+from steps.mysql.protection import catalogue_or_why
 from steps.mysql.restart import Progress
 from steps.mysql.restart_plan import Method, Wish, life_of
 from steps.mysql.upgrade_back import NAME, try_to_go_back
@@ -273,21 +274,7 @@ def _noted(plan: Plan, sight: Sight, workflow: str) -> intent.Intent:
 
 
 def _backups(ask: Wanted) -> Catalogue | str | None:
-    if ask.backup_max_age is None:
-        return None
-    from steps.backup.catalogue import read_catalogue
-    from steps.backup.objects import Bucket
-
-    if not os.environ.get("S3_BUCKET"):
-        return "no bucket is set (Secret tiphys-s3)"
-    try:
-        bucket = Bucket.from_environment(connections=16)
-        try:
-            return read_catalogue(bucket, leftovers=False)
-        finally:
-            bucket.close()
-    except StepError as error:
-        return str(error)
+    return None if ask.backup_max_age is None else catalogue_or_why()
 
 
 def _refused(plan: Plan) -> str:
