@@ -87,7 +87,10 @@ def test_the_schedule_names_no_cluster_and_never_overlaps() -> None:
 @pytest.mark.parametrize(
     ("name", "results"),
     [
-        ("deploy-cluster", {"primary", "members-online", "drills", "router-address", "seconds", "change"}),
+        (
+            "deploy-cluster",
+            {"primary", "members-online", "drills", "router-address", "seconds", "change", "summary"},
+        ),
         ("scale-cluster", {"servers-before", "servers-after", "routers-before", "routers-after", "primary", "plan"}),
         ("load-sample-data", {"rows", "rows-per-second", "seconds", "seconds-applied", "change"}),
         (
