@@ -6,6 +6,7 @@ from hera.workflows import WorkflowTemplate
 
 from steps.backup.backup import backup
 from workflows.pack import container, runbook, workflow_parameters
+from workflows.sizes import MOVING
 
 DESCRIPTION = """\
 Copies a cluster's schemas, tables, views, stored programs and accounts to S3, all as of one moment, while clients go
@@ -26,5 +27,5 @@ def build() -> WorkflowTemplate:
         parameters=workflow_parameters([backup]),
         service_account="tiphys-backups",
     ) as template:
-        container(backup, s3=True, backup_key=True)
+        container(backup, s3=True, backup_key=True, size=MOVING)
     return template

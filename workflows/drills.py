@@ -25,6 +25,7 @@ from workflows.pack import (
     runbook,
     workflow_parameters,
 )
+from workflows.sizes import MEASURING
 
 
 def drill_template(
@@ -62,7 +63,7 @@ def drill_template(
         preflighting = container(preflight, timeout="5m", **(preflight_options or {}))
         # Never again once its pod was lost: the fault may have been injected.
         # One that is told to stop keeps its measurement itself, where there is S3.
-        measuring = told_folder(container(measure, retry_when=ONLY_TEMPORARY, s3=True, s3_needed=False))
+        measuring = told_folder(container(measure, retry_when=ONLY_TEMPORARY, s3=True, s3_needed=False, size=MEASURING))
         measuring.affinity = affinity
         verify = container(drill_verify, timeout="10m")
         report = container(drill_report, timeout="5m")

@@ -17,6 +17,7 @@ from hera.workflows.models import (
     EnvVarSource,
     IntOrString,
     Mutex,
+    ResourceRequirements,
     RetryStrategy,
     SecretKeySelector,
     SemaphoreRef,
@@ -28,7 +29,7 @@ from hera.workflows.models import Parameter as ParameterModel
 from steps.backup import encryption, s3_settings
 from steps.declare import INPUTS, OUTPUTS, StepCommand
 from steps.parameters import Parameter as StepParameter
-from workflows import metrics
+from workflows import metrics, sizes
 from workflows.security import CONFINED, CONTAINER, SCRATCH
 
 IMAGE = f"ghcr.io/tiphys/step:{version('tiphys')}"
@@ -55,6 +56,7 @@ def container(
     s3: bool = False,
     s3_needed: bool = True,
     backup_key: bool = False,
+    size: ResourceRequirements = sizes.STEP,
 ) -> Container:
     """Return the container template of a step: inputs, arguments and outputs come from the command.
 
@@ -65,6 +67,7 @@ def container(
         s3: whether the step talks to S3 itself and so gets the settings and credentials.
         s3_needed: whether it cannot do without; otherwise it also starts where there is no Secret.
         backup_key: whether it reads or writes what is in backups, and so needs the key to it, where there is one.
+        size: what it asks its node for.
     """
     name = str(command.name)
     arguments = [f"--{p.name}={{{{inputs.parameters.{p.name}}}}}" for p in command.parameters]
@@ -96,6 +99,7 @@ def container(
         ],
         outputs=[*_output_parameters(command), *_output_artifacts(command)],
         security_context=CONTAINER,
+        resources=size,
         volume_mounts=[SCRATCH],
     )
 

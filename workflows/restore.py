@@ -8,6 +8,7 @@ from steps.backup.find_backup import find_backup
 from steps.backup.restore import restore
 from steps.mysql.deploy_cluster import deploy_cluster
 from workflows.pack import call, container, runbook, workflow_parameters
+from workflows.sizes import MOVING
 
 DESCRIPTION = """\
 Restores a backup from S3 into an empty cluster, into a new one (`create`: deployed first, with the options of *Deploy
@@ -35,7 +36,7 @@ def build() -> WorkflowTemplate:
     ) as template:
         finding = container(find_backup, s3=True, backup_key=True)
         deploying = container(deploy_cluster)
-        restoring = container(restore, s3=True, backup_key=True)
+        restoring = container(restore, s3=True, backup_key=True, size=MOVING)
         restoring.name = "restore-backup"
         with Steps(name="restore"):
             call(find_backup, finding, when=CREATE)

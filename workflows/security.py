@@ -21,6 +21,7 @@ from hera.workflows.models import (
 )
 
 from steps.declare import SCRATCH_VOLUME
+from workflows import sizes
 
 USER = 65532
 """User and group of every container of a step's pod; the image has no other, and nothing in it belongs to them."""
@@ -55,13 +56,13 @@ CONFINED: dict[str, Any] = {
 
 
 def events_pod(account: str | None = None, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return ``spec.template`` of an EventSource or a Sensor: the same confinement for the pod that Argo Events runs.
+    """Return ``spec.template`` of an EventSource or a Sensor: confinement and size of the pod that Argo Events runs.
 
     Args:
         account: its service account; the namespace's default one where None.
         environment: variables of the pod.
     """
-    container: dict[str, Any] = {"securityContext": _ARGO}
+    container: dict[str, Any] = {"securityContext": _ARGO, "resources": sizes.EVENTS}
     if environment:
         container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
     pod = {"securityContext": POD.model_dump(by_alias=True, exclude_none=True), "container": container}

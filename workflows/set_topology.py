@@ -8,6 +8,7 @@ from hera.workflows.models import Mutex, Synchronization
 from steps.mysql.set_topology import set_topology
 from steps.mysql.topology_undo import topology_undo
 from workflows.pack import call, container, runbook, workflow_parameters
+from workflows.sizes import MEASURING
 
 DESCRIPTION = """\
 Switches a cluster from one member that takes writes to all of them (multi-primary mode), or back. Nothing stops.
@@ -33,7 +34,7 @@ def build() -> WorkflowTemplate:
         mutex=None,
         limited=False,
     ) as template:
-        switch = _alone(container(set_topology))
+        switch = _alone(container(set_topology, size=MEASURING))
         undo = _alone(container(topology_undo, timeout="10m"))
         wait = Suspend(name="lifetime", duration="{{inputs.parameters.lifetime}}", inputs=[Parameter(name="lifetime")])
         with Steps(name="afterwards"):

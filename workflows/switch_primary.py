@@ -7,6 +7,7 @@ from hera.workflows import Steps, WorkflowTemplate
 from steps.drill.undo import drill_undo
 from steps.mysql.switch_primary import switch_primary
 from workflows.pack import call, container, runbook, workflow_parameters
+from workflows.sizes import MEASURING
 
 DESCRIPTION = """\
 Makes another member of a cluster the primary: the one that is named, or the best one (ONLINE, on a healthy node and in
@@ -27,7 +28,7 @@ def build() -> WorkflowTemplate:
         parameters=workflow_parameters([switch_primary]),
         on_exit="afterwards",
     ) as template:
-        container(switch_primary)
+        container(switch_primary, size=MEASURING)
         undo = container(drill_undo, timeout="5m")
         with Steps(name="afterwards"):
             call(drill_undo, undo, values={"keep-ledger": "false"})

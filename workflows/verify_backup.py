@@ -13,6 +13,7 @@ from steps.backup.verify_report import verify_late_report, verify_report
 from steps.backup.verify_restore import verify_restore
 from steps.backup.verify_scratch import verify_remove, verify_scratch
 from workflows.pack import ARTIFACT_FOLDER, artifact_name, container, runbook, workflow_parameters
+from workflows.sizes import MOVING
 
 DESCRIPTION = """\
 Proves that a backup restores. Reads every file of it and compares it with `tiphys.json`; restores it into a scratch
@@ -41,10 +42,10 @@ def build() -> WorkflowTemplate:
         service_account="tiphys-verifications",
     ) as template:
         prepare = container(verify_prepare, timeout="10m", s3=True, backup_key=True)
-        objects = container(verify_objects, s3=True)
+        objects = container(verify_objects, s3=True, size=MOVING)
         scratch = container(verify_scratch)
-        restore = container(verify_restore, s3=True, backup_key=True)
-        checks = container(verify_checks, s3=True, backup_key=True)
+        restore = container(verify_restore, s3=True, backup_key=True, size=MOVING)
+        checks = container(verify_checks, s3=True, backup_key=True, size=MOVING)
         report = container(verify_report, timeout="10m", s3=True)
         late_report = container(verify_late_report, timeout="10m", s3=True)
         for each in (report, late_report):

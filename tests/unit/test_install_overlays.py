@@ -133,3 +133,28 @@ def test_with_tls_up_to_the_pods_every_endpoint_and_the_ingress_speak_it(ingress
     assert pack.certificates(source) == {"tiphys-webhook-tls"}
     annotations = with_tls["networking.k8s.io", "Ingress", "tiphys-webhook"]["metadata"]["annotations"]
     assert annotations[f"{ingress}.ingress.kubernetes.io/backend-protocol"] == "HTTPS"
+
+
+def containers(one: Object) -> list[Object]:
+    """Return the containers that an object of the pack describes."""
+    spec = one["spec"].get("workflowSpec", one["spec"])
+    if one["kind"] == "EventBus":
+        return [value for key, value in spec["jetstream"].items() if key.lower().endswith("containertemplate")]
+    if one["kind"] in ("EventSource", "Sensor"):
+        return [spec["template"]["container"]]
+    return [template["container"] for template in spec["templates"] if "container" in template]
+
+
+@pytest.mark.parametrize("size", ["single-node", "production"])
+def test_every_container_asks_for_its_share_and_none_is_slowed_down(size: str) -> None:
+    objects = pack.load(pack.Choice((size, "github"), repository="a/b"), "tiphys").objects
+    ours = [one for one in objects if one["apiVersion"].startswith("argoproj.io/")]
+    assert {one["kind"] for one in ours} == {"WorkflowTemplate", "CronWorkflow", "EventBus", "EventSource", "Sensor"}
+    for one in ours:
+        assert (found := containers(one)) or "workflowTemplateRef" in str(one), one["metadata"]["name"]
+        for container in found:
+            wants = container["resources"]
+            assert set(wants["requests"]) == {"cpu", "memory"}, one["metadata"]["name"]
+            assert set(wants.get("limits", {})) <= {"memory"}, one["metadata"]["name"]
+            if one["kind"] != "EventBus":
+                assert wants["limits"]["memory"], one["metadata"]["name"]

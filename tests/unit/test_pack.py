@@ -11,8 +11,11 @@ import yaml
 from hera.workflows import Steps
 
 from steps.backup import s3_settings
+from steps.backup.backup import MEMORY_MIB
+from steps.backup.budget import COPIES, FIXED_MIB, MIB, READER_MIB, budget
 from steps.declare import SCRATCH_VOLUME, StepCommand, artifact, input_file, option, parameter, step, target_options
 from workflows.pack import IMAGE, call, container, runbook, workflow_parameters
+from workflows.sizes import EXECUTOR_MIB, MOVING
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 
@@ -71,6 +74,17 @@ def test_a_step_s_pod_is_what_the_restricted_level_lets_in(template: dict[str, A
         }
     assert main["volumeMounts"] == [{"name": SCRATCH_VOLUME, "mountPath": "/tmp"}]
     assert spec["volumes"] == [{"name": SCRATCH_VOLUME, "emptyDir": {}}]
+
+
+def mib(quantity: str) -> int:
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
+
+
+def test_a_backup_has_room_for_the_most_that_it_may_be_told_to_use() -> None:
+    most, size = budget(1_000_000, 32), MOVING.model_dump()
+    used = FIXED_MIB + most.readers * (READER_MIB + COPIES * most.part_bytes // MIB)
+    assert most.readers == 32 and used + EXECUTOR_MIB <= mib(size["limits"]["memory"])
+    assert mib(size["requests"]["memory"]) >= MEMORY_MIB + EXECUTOR_MIB
 
 
 @pytest.mark.parametrize("file", sorted((MANIFESTS / "base/workflows").glob("*.yaml")), ids=lambda file: file.stem)
