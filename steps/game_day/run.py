@@ -248,12 +248,17 @@ class GameDay:
 
     def _answer(self, child: Object) -> bool:
         """Give a drill that asks for an approval the one that the whole game day has got; tell whether it asked."""
+        from steps.kube.errors import Conflict
         from steps.kube.workflows import resume_patch, waiting
 
         if not self._rules.approved or not waiting(child):
             return False
         name = str(child["metadata"]["name"])
-        self._kube.patch("workflows", name, resume_patch(child, {"approve": "YES"}))
+        try:
+            self._kube.patch("workflows", name, resume_patch(child, {"approve": "YES"}))
+        except Conflict:
+            # The controller has written the run since it was read; it asks still, or has ended.
+            return False
         log("drill-approved", run=name, by=f"the approval of {self.state.game_day}")
         return True
 

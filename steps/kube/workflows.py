@@ -37,7 +37,7 @@ def never_began(workflow: Object) -> bool:
 def nodes_of(workflow: Object) -> dict[str, Object]:
     """Return a run's nodes by id, unpacked where Argo packed many of them."""
     status = workflow.get("status") or {}
-    if packed := status.get("compressedNodes"):
+    if (packed := status.get("compressedNodes")) and not status.get("nodes"):
         nodes: dict[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))
         return nodes
     return status.get("nodes") or {}
@@ -83,6 +83,9 @@ def asked(node: Object) -> dict[str, list[str]]:
 def resume_patch(workflow: Object, given: Mapping[str, str]) -> Object:
     """Return the merge patch that lets every suspended step of a run go on, as `argo resume` and `argo node set` do.
 
+    It holds the run's resourceVersion where it has one: the API server refuses it (Conflict) if the run has changed
+    since. Where Argo packed the nodes, or keeps them elsewhere, is in its packer.go and hydrator.go.
+
     Args:
         workflow: the run.
         given: values for the parameters that the suspended steps ask for.
@@ -92,8 +95,18 @@ def resume_patch(workflow: Object, given: Mapping[str, str]) -> Object:
     """
     found = waiting(workflow)
     name = workflow["metadata"]["name"]
+    spec, status = workflow.get("spec") or {}, workflow.get("status") or {}
+    if is_over(workflow):
+        raise BadParameters(f"run {name} has ended already: {phase_of(workflow)}; nothing of it waits")
+    if spec.get("shutdown"):
+        raise BadParameters(f"run {name} is being shut down ({spec['shutdown']}); it cannot go on")
+    if status.get("offloadNodeStatusVersion") and not nodes_of(workflow):
+        raise BadParameters(
+            f"the steps of run {name} are in the database of Argo's server, not in the Workflow; answer in Argo's UI, "
+            f"or by `argo resume {name}` with ARGO_SERVER set"
+        )
     patch: dict[str, Any] = {}
-    if (workflow.get("spec") or {}).get("suspend"):
+    if spec.get("suspend"):
         patch["spec"] = {"suspend": None}
     if not found and not patch:
         raise BadParameters(f"run {name} does not wait for anybody; `tiphys wait {name}` follows it")
@@ -102,9 +115,18 @@ def resume_patch(workflow: Object, given: Mapping[str, str]) -> Object:
         raise BadParameters(f"nobody asks for {', '.join(unknown)}; asked for: {', '.join(sorted(known)) or 'nothing'}")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     nodes = {key: {"phase": "Succeeded", "finishedAt": now, **_outputs(node, given)} for key, node in found.items()}
-    if nodes:
+    if nodes and not status.get("nodes"):
+        whole = {key: {**node, **nodes.get(key, {})} for key, node in nodes_of(workflow).items()}
+        patch["status"] = {"compressedNodes": _packed(whole)}
+    elif nodes:
         patch["status"] = {"nodes": nodes}
+    if version := workflow["metadata"].get("resourceVersion"):
+        patch["metadata"] = {"resourceVersion": version}
     return patch
+
+
+def _packed(nodes: dict[str, Object]) -> str:
+    return base64.b64encode(gzip.compress(json.dumps(nodes, separators=(",", ":")).encode(), mtime=0)).decode()
 
 
 def _outputs(node: Object, given: Mapping[str, str]) -> Object:

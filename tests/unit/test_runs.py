@@ -340,39 +340,6 @@ def test_wait_gives_up_in_time_or_where_nothing_is(platform: Settings) -> None:
     assert nothing.returncode == 1 and "no run nothing-there" in nothing.stderr and "the newest are" in nothing.stderr
 
 
-def test_stop_and_terminate_ask_argo_to_shut_down(platform: Settings) -> None:
-    for command, how in (("stop", "Stop"), ("terminate", "Terminate")):
-        put_run(platform, f"to-{command}", "Running", [])
-        assert call(platform, command, f"to-{command}").returncode == 0
-        assert workflows(platform.home)[f"to-{command}"]["spec"]["shutdown"] == how
-    put_run(platform, "over", "Succeeded", [])
-    assert "has ended already: Succeeded" in call(platform, "stop", "over").stdout
-    assert "shutdown" not in workflows(platform.home)["over"]["spec"]
-    assert call(platform, "stop", "not-there").returncode == 1
-
-
-def test_resume_answers_what_is_asked(platform: Settings) -> None:
-    asked = {"parameters": [{"name": "approve", "valueFrom": {"supplied": {}, "default": "NO"}}]}
-    inputs = {"parameters": [{"name": "approve", "value": "NO", "enum": ["YES", "NO"]}]}
-    form = node("form", "Suspend", "Running", "asks", inputs=inputs, outputs=asked)
-    put_run(platform, "asks", "Running", [node("asks", "Steps", "Running"), form])
-    late = call(platform, "wait", "asks", "--timeout", "0.1").stderr.splitlines()
-    hint = "waits for a person: tiphys resume asks -p approve=YES|NO"
-    assert late[-1].endswith(f"it {hint}") and any(line.endswith(f"form Suspended: {hint}") for line in late)
-    for words, said in (
-        ([], "approve must be given: add -p approve=YES|NO"),
-        (["-p", "approve=MAYBE"], "not one of: YES, NO"),
-        (["-p", "agree=YES"], "nobody asks for agree; asked for: approve"),
-    ):
-        done = call(platform, "resume", "asks", *words)
-        assert done.returncode == 1 and said in done.stderr
-    assert call(platform, "resume", "asks", "-p", "approve=YES").returncode == 0
-    now = workflows(platform.home)["asks"]["status"]["nodes"]["form"]
-    assert now["phase"] == "Succeeded" and now["outputs"]["parameters"] == [{"name": "approve", "value": "YES"}]
-    again = call(platform, "resume", "asks")
-    assert again.returncode == 1 and "does not wait for anybody" in again.stderr
-
-
 def test_a_report_that_is_not_there_says_so(platform: Settings) -> None:
     put_run(platform, "no-report", "Failed", [])
     done = call(platform, "report", "no-report")

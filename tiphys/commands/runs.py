@@ -15,7 +15,7 @@ import click
 from tiphys.runs.api import Cluster, Object, address
 from tiphys.runs.arguments import faults_by_rules, scheduled, workflow
 from tiphys.runs.errors import Forbidden, NotFound, ToolError
-from tiphys.runs.nodes import ENDED, phase_of
+from tiphys.runs.nodes import phase_of
 
 if TYPE_CHECKING:
     from steps.parameters import Parameter
@@ -163,9 +163,9 @@ def resume(cluster: Cluster, name: str, pairs: tuple[str, ...]) -> None:
 
     -p answers what it asks for, such as `-p approve=YES`.
     """
-    from tiphys.runs.resuming import resume_patch
+    from tiphys.runs.resuming import let_go_on
 
-    cluster.patch_workflow(name, resume_patch(cluster.workflow(name), _values(pairs)))
+    let_go_on(cluster, name, _values(pairs))
     click.echo(f"{name} goes on")
 
 
@@ -174,7 +174,10 @@ def resume(cluster: Cluster, name: str, pairs: tuple[str, ...]) -> None:
 @of_cluster
 def stop(cluster: Cluster, name: str) -> None:
     """Stop run NAME; its exit handler still runs and cleans up."""
-    _shut_down(cluster, name, "Stop", "is being stopped; its exit handler still runs")
+    from tiphys.runs.resuming import shut_down
+
+    shut_down(cluster, name, "Stop")
+    click.echo(f"{name} is being stopped; its exit handler still runs")
 
 
 @click.command()
@@ -182,7 +185,10 @@ def stop(cluster: Cluster, name: str) -> None:
 @of_cluster
 def terminate(cluster: Cluster, name: str) -> None:
     """End run NAME at once, without its exit handler. Prefer `tiphys stop`."""
-    _shut_down(cluster, name, "Terminate", "is being ended; what it left is undone by reap, or by prune-backups")
+    from tiphys.runs.resuming import shut_down
+
+    shut_down(cluster, name, "Terminate")
+    click.echo(f"{name} is being ended; what it left is undone by reap, or by prune-backups")
 
 
 @click.command()
@@ -289,15 +295,6 @@ def _checked(
     if wrong := faults_by_rules(found, values, rules):
         raise ToolError("; ".join(wrong))
     return template, values, rules
-
-
-def _shut_down(cluster: Cluster, name: str, how: str, said: str) -> None:
-    phase = phase_of(cluster.workflow(name))
-    if phase in ENDED:
-        click.echo(f"{name} has ended already: {phase}")
-        return
-    cluster.patch_workflow(name, {"spec": {"shutdown": how}})
-    click.echo(f"{name} {said}")
 
 
 def _print_object(run: Object, output: str | None, sentence: str) -> None:

@@ -109,7 +109,11 @@ class Cluster:
         try:
             return self.call("GET", f"{self.argo('workflows')}/{name}")
         except NotFound as error:
-            recent = sorted(self.list("workflows"), key=lambda one: str(one["metadata"].get("creationTimestamp")))
+            try:
+                found = self.list("workflows")
+            except Forbidden:
+                raise NotFound(f"no run {name} in namespace {self.namespace}; you may not list those it has") from error
+            recent = sorted(found, key=lambda one: str(one["metadata"].get("creationTimestamp")))
             names = [one["metadata"]["name"] for one in recent[-5:]]
             known = f"the newest are: {', '.join(names)}" if names else "there is none yet; see `tiphys submit --help`"
             raise NotFound(f"no run {name} in namespace {self.namespace}; {known}") from error

@@ -1,26 +1,57 @@
-"""Letting a suspended run go on, as `argo resume` and `argo node set` do it: by setting the node's outputs."""
+"""Letting a suspended run go on, and ending one: the changes of `argo resume`, `node set`, `stop` and `terminate`.
+
+What they change is read from Argo 4.1.2's workflow/util/util.go. None of them needs Argo's server.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from steps.errors import BadParameters
-from steps.kube import workflows
-from tiphys.runs.api import Object
-from tiphys.runs.errors import ToolError
+from steps.kube.workflows import is_over, phase_of, resume_patch
+from tiphys.runs.api import Cluster
+from tiphys.runs.errors import Conflict, ToolError
+
+TRIES = 5
+"""The controller writes the run as well, at times in between reading and answering it."""
 
 
-def resume_patch(workflow: Object, given: Mapping[str, str]) -> Object:
-    """Return the merge patch that lets every suspended step of a run go on.
+def let_go_on(cluster: Cluster, name: str, given: Mapping[str, str]) -> None:
+    """Let every suspended step of a run go on.
 
     Args:
-        workflow: the run.
+        cluster: where the run is.
+        name: the run's.
         given: values for the parameters that the suspended steps ask for.
 
     Raises:
-        ToolError: if nothing waits, or a value is unknown, not allowed, or missing.
+        ToolError: if nothing waits, a value is unknown, not allowed or missing, or the person may not.
     """
-    try:
-        return workflows.resume_patch(workflow, given)
-    except BadParameters as error:
-        raise ToolError(str(error)) from error
+    for number in range(1, TRIES + 1):
+        try:
+            cluster.patch_workflow(name, resume_patch(cluster.workflow(name), given))
+            return
+        except BadParameters as error:
+            raise ToolError(str(error)) from error
+        except Conflict as error:
+            if number == TRIES:
+                raise ToolError(f"run {name} changed each of {TRIES} times that it was answered; try again") from error
+
+
+def shut_down(cluster: Cluster, name: str, how: str) -> None:
+    """Ask Argo to end a run.
+
+    Args:
+        cluster: where the run is.
+        name: the run's.
+        how: ``Stop`` (its exit handler still runs) or ``Terminate``.
+
+    Raises:
+        ToolError: if the run has ended, or is being terminated already, or the person may not.
+    """
+    run = cluster.workflow(name)
+    if is_over(run):
+        raise ToolError(f"run {name} has ended already: {phase_of(run)}; there is nothing to end")
+    if how == "Stop" and (run.get("spec") or {}).get("shutdown") == "Terminate":
+        raise ToolError(f"run {name} is being terminated already, without its exit handler; it cannot be stopped now")
+    cluster.patch_workflow(name, {"spec": {"shutdown": how}})
