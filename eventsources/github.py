@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventsources.runbooks import PORT
+from eventsources.runbooks import PORT, with_tls
 from workflows.security import events_pod
 
 NAME = "github"
@@ -49,3 +49,17 @@ def build() -> dict[str, Any]:
             },
         },
     }
+
+
+def patches() -> dict[str, dict[str, Any]]:
+    """Return what overlays lay over the EventSource, where it is there, by file."""
+    github = build()["spec"]["github"][EVENT]
+    # Argo's schema asks for the events of every hook, of one in a patch too.
+    patched = {"webhook": with_tls(github["webhook"]), "events": github["events"]}
+    patch = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "EventSource",
+        "metadata": {"name": NAME},
+        "spec": {"github": {EVENT: patched}},
+    }
+    return {"webhook-tls/component/github.yaml": patch}

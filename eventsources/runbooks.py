@@ -17,6 +17,10 @@ TOKEN = {"name": "tiphys-webhook", "key": "token"}
 
 CERTIFICATE = "tiphys-webhook-tls"
 """Secret of type kubernetes.io/tls, in the overlay that has the pod itself speak TLS."""
+TLS = {
+    "serverCertSecret": {"name": CERTIFICATE, "key": "tls.crt"},
+    "serverKeySecret": {"name": CERTIFICATE, "key": "tls.key"},
+}
 
 
 def build() -> dict[str, Any]:
@@ -29,15 +33,7 @@ def patches() -> dict[str, dict[str, Any]]:
 
     With TLS every endpoint names the certificate: they share one server, and the one that comes first starts it.
     """
-    tls = {
-        "serverCertSecret": {"name": CERTIFICATE, "key": "tls.crt"},
-        "serverKeySecret": {"name": CERTIFICATE, "key": "tls.key"},
-    }
-    # Argo's schema asks for these three of every webhook, of one in a patch too.
-    needed = ("endpoint", "method", "port")
-    webhooks = {
-        name: {key: webhook[key] for key in needed} | tls for name, webhook in build()["spec"]["webhook"].items()
-    }
+    webhooks = {name: with_tls(webhook) for name, webhook in build()["spec"]["webhook"].items()}
     patch = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "EventSource",
@@ -45,6 +41,11 @@ def patches() -> dict[str, dict[str, Any]]:
         "spec": {"webhook": webhooks},
     }
     return {"webhook-tls/component/eventsource.yaml": patch}
+
+
+def with_tls(webhook: dict[str, Any]) -> dict[str, Any]:
+    """Return what a patch says of an endpoint that is to speak TLS: Argo's schema asks for its other three fields."""
+    return {key: webhook[key] for key in ("endpoint", "method", "port")} | TLS
 
 
 def event_source(runbooks: Iterable[Runbook]) -> dict[str, Any]:

@@ -114,6 +114,11 @@ def test_what_is_not_known_of_kustomize_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n")
     with pytest.raises(kustomize.KustomizeError, match="ConfigMap x, which is not there"):
         kustomize.build(tmp_path)
+    for target in ("labelSelector: a=b", "kind: ConfigMap\n      name: y"):
+        patches = f"patches:\n  - path: p.yaml\n    target:\n      {target}\n"
+        (tmp_path / "kustomization.yaml").write_text(f"kind: Kustomization\n{patches}")
+        with pytest.raises(kustomize.KustomizeError, match="target"):
+            kustomize.build(tmp_path)
 
 
 @pytest.mark.parametrize("ingress", ["nginx", "alb"])
@@ -133,6 +138,27 @@ def test_with_tls_up_to_the_pods_every_endpoint_and_the_ingress_speak_it(ingress
     assert pack.certificates(source) == {"tiphys-webhook-tls"}
     annotations = with_tls["networking.k8s.io", "Ingress", "tiphys-webhook"]["metadata"]["annotations"]
     assert annotations[f"{ingress}.ingress.kubernetes.io/backend-protocol"] == "HTTPS"
+
+
+@pytest.mark.parametrize("order", [("github", "webhook-tls"), ("webhook-tls", "github")])
+def test_github_s_endpoint_speaks_tls_as_well_in_any_order(order: tuple[str, str], tmp_path: Path) -> None:
+    objects = named(pack.load(pack.Choice(order, repository="a/b"), "tiphys").objects)
+    ours = objects["argoproj.io", "EventSource", "github"]
+    assert pack.certificates(ours) == {"tiphys-webhook-tls"}
+    before = named(pack.load(pack.Choice(("github",), repository="a/b"), "tiphys").objects)
+    hook = ours["spec"]["github"]["dispatch"]
+    for field in ("serverCertSecret", "serverKeySecret"):
+        del hook["webhook"][field]
+    assert hook == before["argoproj.io", "EventSource", "github"]["spec"]["github"]["dispatch"], "nothing else changed"
+    if not shutil.which("kubectl"):
+        return
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    components = "".join(f"  - ../manifests/overlays/{name}/component\n" for name in ("github", "webhook-tls"))
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both/kustomization.yaml").write_text(f"resources:\n  - ../manifests/base\ncomponents:\n{components}")
+    command = ["kubectl", "kustomize", str(tmp_path / "both")]
+    theirs = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert named(kustomize.build(tmp_path / "both")) == named(kustomize._parsed(theirs))
 
 
 def containers(one: Object) -> list[Object]:

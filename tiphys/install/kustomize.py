@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,7 @@ def build(folder: Path, onto: list[Object] | None = None) -> list[Object]:
     for name in wanted.get("components", []):
         objects = build(folder / name, objects)
     for patch in wanted.get("patches", []):
-        for document in _patches(folder, patch):
-            _lay_over(objects, document, folder)
+        _apply(objects, patch, folder)
     if "namespace" in wanted:
         objects = in_namespace(objects, wanted["namespace"])
     return objects
@@ -102,15 +100,18 @@ def _parsed(text: str) -> list[Object]:
     return list(filter(None, yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
 
 
-def _patches(folder: Path, patch: Object) -> Iterator[Object]:
-    if set(patch) != {"path"}:
-        raise KustomizeError(f"{folder / KUSTOMIZATION}: a patch has {sorted(patch)}; only `path` is known here")
-    yield from _read(folder / patch["path"])
-
-
-def _lay_over(objects: list[Object], patch: Object, folder: Path) -> None:
-    for index, one in enumerate(objects):
-        if key_of(one) == key_of(patch):
-            objects[index] = merged(one, patch)
-            return
-    raise KustomizeError(f"{folder}: a patch is for {patch['kind']} {patch['metadata']['name']}, which is not there")
+def _apply(objects: list[Object], patch: Object, folder: Path) -> None:
+    """Lay a patch over the object it names; or, where it has a target, over that one only if it is there."""
+    target = patch.get("target")
+    if set(patch) - {"target"} != {"path"} or (target is not None and set(target) != {"kind", "name"}):
+        seen = f"a patch has {sorted(patch)}" + (f", its target {sorted(target)}" if target else "")
+        raise KustomizeError(f"{folder / KUSTOMIZATION}: {seen}; known here are `path`, and `kind` with `name`")
+    for document in _read(folder / patch["path"]):
+        if target and (document["kind"], document["metadata"]["name"]) != (target["kind"], target["name"]):
+            raise KustomizeError(f"{folder / patch['path']} is for another object than its target, {target['name']}")
+        found = [index for index, one in enumerate(objects) if key_of(one) == key_of(document)]
+        if not found and not target:
+            about = f"{document['kind']} {document['metadata']['name']}"
+            raise KustomizeError(f"{folder}: a patch is for {about}, which is not there")
+        for index in found:
+            objects[index] = merged(objects[index], document)

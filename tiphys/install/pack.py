@@ -25,6 +25,8 @@ DEFAULT = ("single-node",)
 EXAMPLE_HOST = "tiphys.example.com"
 EXAMPLE_RANGE = "192.0.2.0/24"
 """In the overlays' Ingress, where an installation needs a value of its own (addresses that RFC 5737 keeps free)."""
+TLS = "webhook-tls"
+"""Changes what other overlays bring, and so comes last."""
 GITHUB = "github"
 """Overlay, EventSource and Sensor of GitHub's deliveries."""
 EXAMPLE_REPOSITORY = "your-organization/your-repository"
@@ -121,7 +123,7 @@ def load(choice: Choice, namespace: str) -> Pack:
     _check(choice.overlays)
     try:
         objects = kustomize.build(folder() / "base")
-        for name in sorted(choice.overlays, key=lambda name: name not in SIZES):
+        for name in sorted(choice.overlays, key=lambda name: (name not in SIZES, name == TLS)):
             objects = kustomize.build(folder() / "overlays" / name / "component", objects)
         objects = kustomize.in_namespace(objects, namespace)
     except kustomize.KustomizeError as error:
@@ -141,8 +143,11 @@ def load(choice: Choice, namespace: str) -> Pack:
 
 def certificates(one: Object) -> set[str]:
     """Return the Secrets that an EventSource's endpoints have their certificates from."""
-    webhooks = one["spec"].get("webhook", {}).values() if one["kind"] == "EventSource" else ()
-    return {webhook["serverCertSecret"]["name"] for webhook in webhooks if "serverCertSecret" in webhook}
+    if one["kind"] != "EventSource":
+        return set()
+    spec = one["spec"]
+    endpoints = [*spec.get("webhook", {}).values(), *(hook["webhook"] for hook in spec.get("github", {}).values())]
+    return {webhook["serverCertSecret"]["name"] for webhook in endpoints if "serverCertSecret" in webhook}
 
 
 def recalled(kube: Kube) -> Choice:
