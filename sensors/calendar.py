@@ -11,7 +11,8 @@ from typing import Any
 
 from eventsources.calendar import NAME as EVENT_SOURCE
 from eventsources.calendar import WEEKLY_GAME_DAY
-from sensors.runbooks import RETRIES, SERVICE_ACCOUNT
+from sensors.delivery import dead_letter, delivery
+from sensors.runbooks import SERVICE_ACCOUNT
 from workflows.security import events_pod
 
 STARTS = {WEEKLY_GAME_DAY: "start-game-days"}
@@ -56,8 +57,9 @@ def _trigger(event: str, template: str) -> dict[str, Any]:
     # Without a value to fall back to: an event whose time cannot be read starts nothing.
     named = {"src": {"dependencyName": event, "dataKey": "occasion"}, "dest": "metadata.name", "operation": "append"}
     return {
-        "atLeastOnce": True,
-        "retryStrategy": RETRIES,
+        **delivery(
+            event, dead_letter(template, "calendar", workflow=f"{template}-"), [{**named, "dest": "data.workflow"}]
+        ),
         "template": {
             "name": event,
             "conditions": event,

@@ -7,17 +7,17 @@ value, so an event that does not name it can run nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 from eventsources.runbooks import NAME as EVENT_SOURCE
 from eventsources.triggerable import Runbook, triggerable
+from sensors.delivery import dead_letter, delivery
 from sensors.lua import environment, naming, script
 from workflows.security import events_pod
 
 SERVICE_ACCOUNT = "tiphys-events"
-RETRIES = {"steps": 3, "duration": "500ms", "factor": 2}
-"""Modest, since a key that was used before fails for good and later events wait meanwhile."""
 
 
 def build() -> dict[str, Any]:
@@ -68,9 +68,13 @@ def trigger(runbook: Runbook, origin: str) -> dict[str, Any]:
             source["value"] = parameter.default
         sources.append({"src": source, "dest": f"spec.arguments.parameters.{index}.value"})
     sources.append({"src": {"dependencyName": name, "dataKey": "run"}, "dest": "metadata.name"})
+    told = [
+        {"src": {"dependencyName": name, "dataKey": "run"}, "dest": "data.workflow"},
+        {"src": {"dependencyName": name, "dataKey": "body"}, "dest": "data.parameters"},
+    ]
+    defaults = {each.name: each.default for each in runbook.parameters if each.default is not None}
     return {
-        "atLeastOnce": True,
-        "retryStrategy": RETRIES,
+        **delivery(name, dead_letter(name, origin, defaults=json.dumps(defaults)), told),
         "template": {
             "name": name,
             "conditions": name,

@@ -38,12 +38,17 @@ class Reaped:
     """What was found."""
 
     reaped: int = parameter("Drills, cordons, ledgers and scratch clusters that were cleared away.")
+    undelivered: int = parameter("Events that became no run, whose dead letters nobody has removed.")
 
 
 @step("reap")
 @option("--namespace", required=True, type=NAMESPACE_NAME, help="Namespace of the clusters and the workflows.")
 def reap(namespace: str) -> Reaped:
-    """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications."""
+    """Undo what drills left behind whose workflow is gone or over, and remove scratch clusters of verifications.
+
+    Dead letters of events that became a run all the same are removed; the others are counted and told in the log.
+    """
+    from steps import undelivered
     from steps.backup.verify_scratch import is_scratch, orphans, remove
     from steps.drill import book, intent, multi_primary, partition, undo
     from steps.game_day import ending
@@ -58,6 +63,7 @@ def reap(namespace: str) -> Reaped:
     cordons = [(node, _of_node(note)) for node, note in cordon.noted(kube)]
     written = book.entries(kube)
     policies = [intent.Intent(run, partition.Partition.name, "", expires=until) for run, until in partition.noted(kube)]
+    letters = [undelivered.read(each) for each in kube.all("configmaps", undelivered.LABEL)]
     runs = kube.all("workflows")
     phases = {str(w["metadata"]["name"]): phase_of(w) for w in runs}
     noted = {
@@ -135,8 +141,17 @@ def reap(namespace: str) -> Reaped:
                 log("reaping", cluster=name, workflow=drill.workflow, fault=drill.fault)
                 undo.undo(kube, current, drill)
                 count += 1
+    unread = 0
+    for letter in letters:
+        with left.of(letter=letter.name):
+            if any(undelivered.is_run(letter, run) for run in runs):
+                log("not-undelivered", letter=letter.name, workflow=letter.workflow, what="the event came twice")
+                kube.delete("configmaps", letter.name)
+            else:
+                unread += 1
+                log("undelivered", letter=letter.name, template=letter.template, parameters=dict(letter.given))
     left.tell()
-    return Reaped(count)
+    return Reaped(count, unread)
 
 
 class Left:

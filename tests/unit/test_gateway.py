@@ -238,24 +238,24 @@ def test_an_accepted_event_survives_kill_9_while_the_api_server_is_away(tmp_path
 
 
 def test_a_sensor_with_a_field_that_is_not_honoured_is_not_served(platform: Settings) -> None:
-    async def set_limit(kube: Kube, value: object) -> None:
+    async def set_policy(kube: Kube, value: object) -> None:
         sensor = await kube.get("sensors", "runbooks", "tiphys")
         triggers = sensor["spec"]["triggers"]
-        triggers[0] = {**triggers[0], "rateLimit": value}
+        triggers[0] = {**triggers[0], "policy": value}
         if value is None:
-            del triggers[0]["rateLimit"]
+            del triggers[0]["policy"]
         await kube.patch("sensors", "runbooks", {"spec": {"triggers": triggers}}, "tiphys")
 
     async def events(kube: Kube) -> list[str]:
         return [event["message"] for event in await kube.list("events", "tiphys")]
 
-    in_kube(platform.home, lambda kube: set_limit(kube, {"requestsPerUnit": 1, "unit": "Second"}))
+    in_kube(platform.home, lambda kube: set_policy(kube, {"status": {"allow": [201]}}))
     try:
         eventually(lambda: call(platform.webhook_port, PATH, {"cluster": "demo"}).status == 503)
-        assert "spec.triggers[0].rateLimit" in call(platform.webhook_port, PATH, {"cluster": "demo"}).error
-        eventually(lambda: any("spec.triggers[0].rateLimit" in said for said in in_kube(platform.home, events)))
+        assert "spec.triggers[0].policy" in call(platform.webhook_port, PATH, {"cluster": "demo"}).error
+        eventually(lambda: any("spec.triggers[0].policy" in said for said in in_kube(platform.home, events)))
     finally:
-        in_kube(platform.home, lambda kube: set_limit(kube, None))
+        in_kube(platform.home, lambda kube: set_policy(kube, None))
     eventually(lambda: call(platform.webhook_port, PATH, {"cluster": "demo"}).status == 200)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_help import create, in_kube, workflows
+from gateway_help import create, in_kube, unhurried, workflows
 from platform_help import eventually, new_home, running
 
 from sensors.calendar import sensor
@@ -39,7 +39,7 @@ def source(**events: dict[str, Any]) -> dict[str, Any]:
 
 def by_the_second() -> dict[str, Any]:
     """Return a Sensor whose runs carry the event's time to the second, in their one argument."""
-    made = sensor(STARTS)
+    made = unhurried(sensor(STARTS))
     for trigger in made["spec"]["triggers"]:
         k8s, event = trigger["template"]["k8s"], trigger["template"]["name"]
         resource = k8s["source"]["resource"]

@@ -30,8 +30,8 @@ async def test_one_name_at_once_with_two_contents_is_taken_once(tmp_path: Path) 
     first = next(n for n, one in enumerate(got) if one.is_new)
     for n, one in enumerate(got):
         assert one.same is (n % 2 == first % 2), n
-    ((_, kept),) = store.waiting()
-    assert kept == wanted[first]
+    (kept,) = store.waiting()
+    assert kept.workflow == wanted[first]
     await store.close()
 
 
@@ -46,7 +46,7 @@ async def test_what_was_accepted_is_on_disk_and_stays_until_it_is_made(tmp_path:
     await store.created(store.waiting()[0][0])
     await store.close()
     again = Store(path)
-    assert [one["metadata"]["name"] for _, one in again.waiting()] == names[1:]
+    assert [one.workflow["metadata"]["name"] for one in again.waiting()] == names[1:]
     assert again.find("tiphys", names[0]) == fingerprint(workflow("c0"))
     assert again.find("other", names[0]) is None
     await again.close()

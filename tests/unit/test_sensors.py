@@ -249,7 +249,7 @@ def test_an_internal_template_has_no_endpoint_list_entry() -> None:
     [
         ("spec.dependencies[0].filters.exprs", lambda s: s["dependencies"][0]["filters"].update(exprs=[])),
         ("spec.dependencies[0].transform.jq", lambda s: s["dependencies"][0]["transform"].update(jq=".")),
-        ("spec.triggers[0].rateLimit", lambda s: s["triggers"][0].update(rateLimit={})),
+        ("spec.triggers[0].policy", lambda s: s["triggers"][0].update(policy={})),
         ("spec.triggers[0].template.conditions", lambda s: s["triggers"][0]["template"].update(conditions="a && b")),
         ("spec.triggers[0].template.conditions", lambda s: s["triggers"][0]["template"].pop("conditions")),
         ("spec.triggers[0].template.argoWorkflow", lambda s: s["triggers"][0]["template"].update(argoWorkflow={})),

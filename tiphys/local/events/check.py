@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tiphys.local.events.calendar import CalendarError, parse
+from tiphys.local.events.delivery import UNITS, Backoff
 from tiphys.local.events.paths import PathError, split_path
 
 _WEBHOOK = {"endpoint", "method", "port", "authSecret", "maxPayloadSize", "metadata", "url"}
@@ -122,24 +123,59 @@ def _sensor(spec: dict[str, Any]) -> list[str]:
 
 
 def _trigger(path: str, trigger: dict[str, Any], dependencies: set[str]) -> list[str]:
-    # The gateway tries for ever, at least once, so a retry strategy and atLeastOnce ask for less than they get.
-    faults = _unknown(path, trigger, {"template", "retryStrategy", "atLeastOnce"})
-    template = trigger.get("template") or {}
-    faults += _unknown(f"{path}.template", template, {"name", "conditions", "k8s"})
-    faults += _missing(f"{path}.template", template, ("name",))
-    conditions = template.get("conditions")
+    faults = _unknown(path, trigger, {"template", "retryStrategy", "atLeastOnce", "rateLimit", "dlqTrigger"})
+    faults += _retries(f"{path}.retryStrategy", trigger.get("retryStrategy"))
+    faults += _rate(f"{path}.rateLimit", trigger.get("rateLimit"))
+    faults += _template(f"{path}.template", trigger.get("template") or {}, "Workflow")
+    conditions = (trigger.get("template") or {}).get("conditions")
     if conditions not in dependencies:
         faults.append(f"{path}.template.conditions: {conditions!r}; expected the name of one dependency")
-    k8s, path = template.get("k8s") or {}, f"{path}.template.k8s"
+    letter, path = trigger.get("dlqTrigger"), f"{path}.dlqTrigger"
+    if letter is None:
+        return faults
+    faults += _unknown(path, letter, {"template", "retryStrategy", "atLeastOnce"})
+    if not (trigger.get("atLeastOnce") and letter.get("atLeastOnce")):
+        faults.append(f"{path}: Argo Events wants atLeastOnce: true here and in the trigger itself")
+    faults += _retries(f"{path}.retryStrategy", letter.get("retryStrategy"))
+    return faults + _template(f"{path}.template", letter.get("template") or {}, "ConfigMap")
+
+
+def _retries(path: str, spec: dict[str, Any] | None) -> list[str]:
+    if spec is None:
+        return []
+    faults = _unknown(path, spec, {"steps", "duration", "factor", "jitter"})
+    try:
+        Backoff.of(spec)
+    except (ValueError, TypeError, CalendarError) as error:
+        faults.append(f"{path}: {error}")
+    return faults
+
+
+def _rate(path: str, spec: dict[str, Any] | None) -> list[str]:
+    if spec is None:
+        return []
+    faults = _unknown(path, spec, {"unit", "requestsPerUnit"})
+    if (spec.get("unit") or "") not in UNITS:
+        # Argo Events takes it for seconds, without a word.
+        faults.append(f"{path}.unit: {spec['unit']!r}; expected Second, Minute or Hour")
+    number = spec.get("requestsPerUnit")
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        faults.append(f"{path}.requestsPerUnit: {number!r}; expected 1 or more: Argo Events divides by it")
+    return faults
+
+
+def _template(path: str, template: dict[str, Any], kind: str) -> list[str]:
+    faults = _unknown(path, template, {"name", "conditions", "k8s"}) + _missing(path, template, ("name",))
+    k8s, path = template.get("k8s") or {}, f"{path}.k8s"
     faults += _unknown(path, k8s, _K8S)
     if k8s.get("operation", "create") != "create":
         faults.append(f"{path}.operation: {k8s['operation']!r}; only create is honoured")
     resource = (k8s.get("source") or {}).get("resource") or {}
     faults += _unknown(f"{path}.source", k8s.get("source") or {}, {"resource"})
-    if resource.get("kind") != "Workflow" or not (resource.get("spec") or {}).get("workflowTemplateRef", {}).get(
-        "name"
-    ):
-        faults.append(f"{path}.source.resource: only a Workflow with spec.workflowTemplateRef.name is honoured")
+    if resource.get("kind") != kind:
+        faults.append(f"{path}.source.resource.kind: {resource.get('kind')!r}; only a {kind} is honoured here")
+    elif kind == "Workflow" and not ((resource.get("spec") or {}).get("workflowTemplateRef") or {}).get("name"):
+        faults.append(f"{path}.source.resource: a Workflow without spec.workflowTemplateRef.name is not honoured")
     named = resource.get("metadata") or {}
     if not (named.get("name") or named.get("generateName")):
         faults.append(f"{path}.source.resource.metadata: neither name nor generateName")

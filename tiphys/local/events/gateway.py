@@ -167,7 +167,7 @@ class Gateway:
             known = fingerprint(existing)
         if known is None:
             try:
-                accepted = await self._store.accept(workflow)
+                accepted = await self._store.accept(workflow, fired.letter, fired.delivery)
             except StoreError as error:
                 raise Problem(503, f"{error}; nothing was started, try again", {"Retry-After": "5"}) from error
             named, duplicate, same = accepted.name, not accepted.is_new, accepted.same

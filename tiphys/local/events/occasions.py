@@ -20,7 +20,7 @@ from functools import partial
 from tiphys.local.client import AlreadyExists, ApiError, Kube, NotFound
 from tiphys.local.events.calendar import parse_go_time
 from tiphys.local.events.routes import CalendarSource, Directory, Object
-from tiphys.local.events.store import Occasion, Store, StoreError
+from tiphys.local.events.store import Occasion, Order, Store, StoreError
 from tiphys.local.events.triggers import Refusal, fire
 from tiphys.local.events.worker import Worker
 from tiphys.local.informer import key_of
@@ -104,25 +104,25 @@ class Occasions:
         """Set off what the event of a moment sets off, and note that it came."""
         namespace, name = key_of(source.source)
         event = source.calendar.event(moment)
-        workflows = []
+        orders = []
         try:
             fired = fire(self._directory.sensors(namespace), name, source.event, event)
-            workflows = [one.workflow for one in fired]
+            orders = [Order(0, one.workflow, one.letter, one.delivery) for one in fired]
         except Refusal as refusal:
             reasons = [f"{event['eventTime']}: {refusal.reason}", *self._directory.faults(namespace)]
             log.warning("nothing comes of an occasion", extra={"calendar": source.event, "reasons": reasons})
             self._directory.tell(source.source, "NotTaken", "; ".join(reasons))
         # Shielded, so that a calendar that is changed now gives this occasion wholly or not at all.
-        await asyncio.shield(self._accept(source, moment, workflows))
+        await asyncio.shield(self._accept(source, moment, orders))
         if source.calendar.config_map:
             await self._note(source, event)
 
-    async def _accept(self, source: CalendarSource, moment: datetime, workflows: list[Object]) -> None:
+    async def _accept(self, source: CalendarSource, moment: datetime, orders: list[Order]) -> None:
         occasion = Occasion(source.source["metadata"]["uid"], source.event, moment.timestamp(), source.calendar.moments)
         async with self._writing[occasion.source, occasion.event]:
             while True:
                 try:
-                    accepted = await self._store.accept_occasion(occasion, workflows)
+                    accepted = await self._store.accept_occasion(occasion, orders)
                     break
                 except StoreError:
                     await asyncio.sleep(PAUSE)

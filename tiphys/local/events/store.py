@@ -15,7 +15,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 KEEP_SECONDS = 7 * 24 * 3600.0
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS accepted (
     workflow TEXT NOT NULL,
     accepted REAL NOT NULL,
     created REAL,
+    letter TEXT,
+    delivery TEXT,
     UNIQUE (namespace, name)
 );
 CREATE INDEX IF NOT EXISTS waiting ON accepted (id) WHERE created IS NULL;
@@ -90,9 +92,25 @@ class Occasion:
     moments: str = ""
 
 
+class Order(NamedTuple):
+    """A Workflow to be made.
+
+    Attributes:
+        identity: of its row; 0 for one that is not stored.
+        workflow: what is to be made.
+        letter: what is made where the Workflow is refused, None for nothing.
+        delivery: as in :class:`tiphys.local.events.triggers.Fired`.
+    """
+
+    identity: int
+    workflow: dict[str, Any]
+    letter: dict[str, Any] | None
+    delivery: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class _Request:
-    workflows: list[dict[str, Any]]
+    orders: list[Order]
     occasion: Occasion | None
     future: asyncio.Future[list[Accepted]]
 
@@ -105,12 +123,17 @@ class Store:
         # Two connections, so that a reader in the event loop never sees what is not committed yet.
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + _SCHEMA)
+        known = {row[1] for row in self._database.execute("PRAGMA table_info(accepted)")}
+        for column in ("letter", "delivery"):
+            if column not in known:  # a database of an older version
+                self._database.execute(f"ALTER TABLE accepted ADD COLUMN {column} TEXT")
         self._database.execute(
             "DELETE FROM accepted WHERE created IS NOT NULL AND accepted < ?", (time.time() - KEEP_SECONDS,)
         )
         self._reader = sqlite3.connect(path, isolation_level=None)
         self._queue: list[_Request] = []
         self._made: list[int] = []
+        self._forgotten: list[int] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -120,23 +143,26 @@ class Store:
         self._reader.close()
         self._database.close()
 
-    async def accept(self, workflow: dict[str, Any]) -> Accepted:
+    async def accept(
+        self, workflow: dict[str, Any], letter: dict[str, Any] | None = None, delivery: dict[str, Any] | None = None
+    ) -> Accepted:
         """Put a Workflow on disk, under its own name or one made from its `generateName`.
 
-        When this returns, the Workflow will be made. A name that was accepted before is not accepted again.
+        When this returns, the Workflow will be made, or its letter. A name that was accepted before is not accepted
+        again.
 
         Raises:
             StoreError: if it cannot be stored.
         """
-        return (await self._put([workflow], None))[0]
+        return (await self._put([Order(0, workflow, letter, delivery or {})], None))[0]
 
-    async def accept_occasion(self, occasion: Occasion, workflows: list[dict[str, Any]]) -> list[Accepted]:
+    async def accept_occasion(self, occasion: Occasion, orders: list[Order]) -> list[Accepted]:
         """Put what an occasion sets off on disk, and with it that the occasion is over: both or neither.
 
         Raises:
             StoreError: if it cannot be stored.
         """
-        return await self._put(workflows, occasion)
+        return await self._put(orders, occasion)
 
     def last_occasion(self, source: str, event: str) -> Occasion | None:
         """Return how far a calendar has come; None if nothing is known of it."""
@@ -145,9 +171,9 @@ class Store:
         ).fetchone()
         return Occasion(source, event, float(row[0]), str(row[1])) if row else None
 
-    async def _put(self, workflows: list[dict[str, Any]], occasion: Occasion | None) -> list[Accepted]:
+    async def _put(self, orders: list[Order], occasion: Occasion | None) -> list[Accepted]:
         future: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Request(workflows, occasion, future))
+        self._queue.append(_Request(orders, occasion, future))
         self._write()
         return await future
 
@@ -155,14 +181,24 @@ class Store:
         """Return the fingerprint of the Workflow accepted under a name, or None."""
         return _find(self._reader, namespace, name)
 
-    def waiting(self) -> list[tuple[int, dict[str, Any]]]:
-        """Return the ids and Workflows that are still to be made, oldest first."""
-        rows = self._reader.execute("SELECT id, workflow FROM accepted WHERE created IS NULL ORDER BY id")
-        return [(identity, json.loads(workflow)) for identity, workflow in rows]
+    def waiting(self) -> list[Order]:
+        """Return the Workflows that are still to be made, oldest first."""
+        rows = self._reader.execute(
+            "SELECT id, workflow, letter, delivery FROM accepted WHERE created IS NULL ORDER BY id"
+        )
+        return [
+            Order(identity, json.loads(workflow), json.loads(letter or "null"), json.loads(delivery or "{}"))
+            for identity, workflow, letter, delivery in rows
+        ]
 
     async def created(self, identity: int) -> None:
         """Note that a Workflow was made. Losing this note is harmless: making it again finds that it exists."""
         self._made.append(identity)
+        await asyncio.shield(self._write())
+
+    async def refused(self, identity: int) -> None:
+        """Forget a Workflow that could not be made: its name is free for another try."""
+        self._forgotten.append(identity)
         await asyncio.shield(self._write())
 
     def _write(self) -> asyncio.Task[None]:
@@ -172,11 +208,12 @@ class Store:
         return self._writing
 
     async def _write_all(self) -> None:
-        while self._queue or self._made:
+        while self._queue or self._made or self._forgotten:
             batch, self._queue = self._queue, []
             made, self._made = self._made, []
+            forgotten, self._forgotten = self._forgotten, []
             try:
-                results = await asyncio.to_thread(self._commit, batch, made)
+                results = await asyncio.to_thread(self._commit, batch, made, forgotten)
             except sqlite3.Error as error:
                 log.error("accepted events could not be stored", extra={"error": str(error), "events": len(batch)})
                 for request in batch:
@@ -187,10 +224,11 @@ class Store:
                 if not request.future.done():
                     request.future.set_result(result)
 
-    def _commit(self, batch: list[_Request], made: list[int]) -> list[list[Accepted]]:
+    def _commit(self, batch: list[_Request], made: list[int], forgotten: list[int]) -> list[list[Accepted]]:
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            results = [[self._insert_one(workflow) for workflow in request.workflows] for request in batch]
+            self._database.executemany("DELETE FROM accepted WHERE id = ?", [(identity,) for identity in forgotten])
+            results = [[self._insert_one(order) for order in request.orders] for request in batch]
             self._database.executemany(
                 "INSERT INTO calendars (source, event, moments, last) VALUES (?, ?, ?, ?) ON CONFLICT (source, event) "
                 "DO UPDATE SET last = max(last, excluded.last), moments = excluded.moments",
@@ -210,7 +248,8 @@ class Store:
             raise
         return results
 
-    def _insert_one(self, workflow: dict[str, Any]) -> Accepted:
+    def _insert_one(self, order: Order) -> Accepted:
+        workflow = order.workflow
         meta = dict(workflow["metadata"])
         prefix = meta.pop("generateName", None) if not meta.get("name") else None
         namespace, mark = meta["namespace"], fingerprint(workflow)
@@ -218,10 +257,18 @@ class Store:
             if prefix is not None:
                 meta["name"] = prefix + "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(5))
             text = json.dumps({**workflow, "metadata": meta})
+            letter, delivery = json.dumps(order.letter), json.dumps(order.delivery)
             row = self._database.execute(
-                "INSERT OR IGNORE INTO accepted (namespace, name, fingerprint, workflow, accepted) "
-                "VALUES (?, ?, ?, ?, ?) RETURNING id",
-                (namespace, meta["name"], mark, text, time.time()),
+                "INSERT OR IGNORE INTO accepted (namespace, name, fingerprint, workflow, accepted, letter, delivery) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                (
+                    namespace,
+                    meta["name"],
+                    mark,
+                    text,
+                    time.time(),
+                    letter, delivery,
+                ),
             ).fetchone()
             if row:
                 return Accepted(meta["name"], True, True)

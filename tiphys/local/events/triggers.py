@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tiphys.local.events.check import environment
@@ -39,11 +39,15 @@ class Fired:
         sensor: name of the Sensor.
         trigger: name of the trigger.
         workflow: the Workflow to create, in its namespace.
+        letter: the dead letter to create where the Workflow cannot be, None where the trigger has none.
+        delivery: the trigger's ``retryStrategy`` and ``rateLimit``, and as ``letterRetries`` the dead letter's.
     """
 
     sensor: str
     trigger: str
     workflow: Object
+    letter: Object | None = None
+    delivery: Object = field(default_factory=dict)
 
 
 def fire(sensors: list[Object], source: str, name: str, event: Object) -> list[Fired]:
@@ -108,21 +112,30 @@ def _pass(dependency: Object, event: Object, variables: Mapping[str, str]) -> Ob
 
 
 def _build(sensor: Object, trigger: Object, event: Object) -> Fired:
-    template = trigger["template"]
-    workflow = copy.deepcopy(template["k8s"]["source"]["resource"])
+    workflow, letter = _resource(sensor, trigger["template"], event), None
+    delivery: Object = {name: trigger[name] for name in ("retryStrategy", "rateLimit") if name in trigger}
+    if dead := trigger.get("dlqTrigger"):
+        letter = _resource(sensor, dead["template"], event)
+        delivery["letterRetries"] = dead.get("retryStrategy")
+    return Fired(sensor["metadata"]["name"], trigger["template"]["name"], workflow, letter, delivery)
+
+
+def _resource(sensor: Object, template: Object, event: Object) -> Object:
+    """Return what a trigger's template creates of an event."""
+    made: Object = copy.deepcopy(template["k8s"]["source"]["resource"])
     for parameter in template["k8s"].get("parameters") or []:
         value: Any = _resolve(parameter["src"], event)
         if (operation := parameter.get("operation")) in ("append", "prepend"):
             try:
-                there = as_text(look_up(workflow, parameter["dest"]))
+                there = as_text(look_up(made, parameter["dest"]))
                 value = there + as_text(value) if operation == "append" else as_text(value) + there
             except PathError:
                 pass
         try:
-            put(workflow, parameter["dest"], value)
+            put(made, parameter["dest"], value)
         except PathError as error:
             raise Refusal(f"the Sensor's trigger {template['name']} cannot be built: {error}") from error
-    meta = workflow["metadata"]
+    meta = made["metadata"]
     if not meta.get("name"):
         # As the API server reads it: an empty name is none.
         meta.pop("name", None)
@@ -132,7 +145,7 @@ def _build(sensor: Object, trigger: Object, event: Object) -> Fired:
         "events.argoproj.io/trigger": template["name"],
     }
     meta["labels"] = {**(meta.get("labels") or {}), **labels}
-    return Fired(sensor["metadata"]["name"], template["name"], workflow)
+    return made
 
 
 def _resolve(source: Object, event: Object) -> Any:

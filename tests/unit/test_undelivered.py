@@ -1,0 +1,61 @@
+"""Dead letters: which of them say that an event was lost, and what becomes of the others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from test_drill_reap import kube as kube  # a fixture
+from test_drill_reap import server as server  # another
+
+from steps.drill.reap import reap
+from steps.kube.client import Kube
+from steps.undelivered import LABEL, is_run, read
+
+GIVEN = {"cluster": "demo", "dry-run": True, "budget": 30.0, "part": 0.00001}
+DEFAULTS = {"fault": "crash", "dry-run": "false"}
+ARGUMENTS = {"cluster": "demo", "dry-run": "true", "budget": "30", "part": "0.00001", "fault": "crash"}
+
+
+def letter(name: str = "undelivered-1", **data: str) -> dict[str, Any]:
+    meta = {"name": name, "labels": {LABEL: "webhook"}}
+    told = {"template": "t", "workflow": "t-key", "parameters": json.dumps(GIVEN), "defaults": json.dumps(DEFAULTS)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {**told, **data}}
+
+
+def run(name: str = "t-key", template: str = "t", **changed: str) -> dict[str, Any]:
+    parameters = [{"name": key, "value": value} for key, value in {**ARGUMENTS, **changed}.items()]
+    spec = {"workflowTemplateRef": {"name": template}, "arguments": {"parameters": parameters}}
+    return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": spec}
+
+
+def test_a_letter_is_a_duplicates_only_where_that_very_run_is_there() -> None:
+    assert is_run(read(letter()), run())
+    for other in (run("t-other"), run(template="u"), run(fault="freeze"), run(more="x")):
+        assert not is_run(read(letter()), other)
+    assert not is_run(read(letter(workflow="")), run("")), "without a key there is no run to look for"
+
+
+@pytest.mark.parametrize("spoilt", ["", "[]", "5", "{", '{"cluster": "other"}'])
+def test_a_letter_that_somebody_has_spoilt_is_kept(spoilt: str) -> None:
+    assert not is_run(read(letter(parameters=spoilt)), run())
+    assert not is_run(read(letter(defaults=spoilt)), run(cluster="x"))
+    assert not is_run(read({"metadata": {"name": "empty"}}), run())
+
+
+def test_reap_throws_away_what_came_twice_and_counts_what_was_lost(
+    kube: Kube, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kube.create("workflows", run())
+    for made in (letter("twice"), letter("lost", workflow="t-lost"), letter("other", defaults='{"fault": "freeze"}')):
+        kube.create("configmaps", made)
+    kube.create("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}, "data": {}})
+    for _ in range(2):
+        found = reap.function(namespace="tiphys")
+        assert (found.reaped, found.undelivered) == (0, 2)
+        names = [each["metadata"]["name"] for each in kube.all("configmaps")]
+        assert "twice" not in names and {"lost", "other", "mine"} <= set(names)
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {each["letter"] for each in told if each["event"] == "undelivered"} == {"lost", "other"}
+    assert next(each for each in told if each.get("letter") == "lost")["parameters"]["cluster"] == "demo"
