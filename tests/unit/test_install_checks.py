@@ -10,7 +10,7 @@ from s3_real import own_s3
 from test_install_local import kube as kube  # a fixture
 from test_install_local import settings as settings  # another
 
-from tiphys.install import check_cluster, check_s3, ready, upstream
+from tiphys.install import check_cluster, check_controllers, check_s3, ready, upstream
 from tiphys.install.given import S3
 from tiphys.install.kube import Kube
 
@@ -41,10 +41,12 @@ def put(kube: Kube, one: Object) -> None:
 def test_a_controller_is_seen_well_and_ill(kube: Kube) -> None:
     def seen(image: str, ready: int = 1, *args: str) -> tuple[str, str]:
         put(kube, deployment("workflow-controller", f"quay.io/argoproj/{image}", ready, None, *args))
-        found = check_cluster.controller(kube, upstream.WORKFLOWS)
+        found = check_controllers.look(kube, upstream.WORKFLOWS)
         return found.level, found.text
 
-    assert check_cluster.controller(kube, upstream.WORKFLOWS).level == "error"
+    nobody = check_controllers.look(kube, upstream.WORKFLOWS)
+    assert nobody.level == "warning" and not nobody.blocks, "it may run where it cannot be seen"
+    assert "Deployment or StatefulSet of workflow-controller" in nobody.text and "in any namespace" in nobody.text
     assert seen("workflow-controller:v4.1.2")[0] == "ok"
     level, text = seen("workflow-controller:v4.1.2", 0)
     assert level == "error" and "none of its pods is ready" in text
@@ -57,7 +59,29 @@ def test_a_controller_is_seen_well_and_ill(kube: Kube) -> None:
     assert level == "error" and "elsewhere" in text
     # What Argo Events runs for a Sensor has its controller's image.
     put(kube, deployment("sensor", "quay.io/argoproj/argo-events:v1.9.11", 1, {"sensor-name": "runbooks"}))
-    assert check_cluster.controller(kube, upstream.EVENTS).level == "error"
+    assert "no controller seen" in check_controllers.look(kube, upstream.EVENTS).text
+
+
+def test_a_controller_is_known_under_another_name_by_its_labels(kube: Kube) -> None:
+    labels = {"app.kubernetes.io/part-of": "argo-events", "app.kubernetes.io/component": "controller-manager"}
+    put(kube, deployment("ae", "mirror.test/team/ae-build:v1.9.11", 1, labels))
+    found = check_controllers.look(kube, upstream.EVENTS)
+    assert (found.level, found.text) == ("ok", "Argo Events ae-build:v1.9.11 in tiphys")
+    server = {"app.kubernetes.io/part-of": "argo-workflows", "app.kubernetes.io/component": "server"}
+    workload = deployment("argo-server", "mirror.test/team/cli:v4.1.2", 1, server)
+    assert list(check_controllers._controllers(upstream.WORKFLOWS, [workload])) == []
+
+
+def test_an_operator_is_one_as_a_stateful_set_as_a_stand_in_and_never_as_a_cluster_s_sidecar(kube: Kube) -> None:
+    image = "container-registry.oracle.com/mysql/community-operator:9.1.0-2.2.2"
+    server = deployment("demo", image, 3, {"mysql.oracle.com/cluster": "demo"})
+    stand_in_server = deployment("demo2", "ghcr.io/tiphys/mysql-local:9.7.4", 1, {"app": "x"}, "mysqld")
+    assert list(check_controllers._controllers(upstream.MYSQL, [server, stand_in_server])) == []
+    put(kube, deployment("mysql-local-operator", "ghcr.io/tiphys/mysql-local:9.7.4", 1, None, "operator"))
+    found = check_controllers.look(kube, upstream.MYSQL)
+    assert found.level == "ok" and "stand-in, for tests and trials only" in found.text
+    put(kube, {**deployment("mysql-operator", image, 2), "kind": "StatefulSet"})
+    assert check_controllers.look(kube, upstream.MYSQL).text.startswith("MySQL Operator community-operator:9.1.0-2.2.2")
 
 
 def test_a_default_storage_class_is_looked_for(kube: Kube) -> None:

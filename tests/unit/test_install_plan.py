@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from steps.backup.s3_settings import SECRET
-from tiphys.install import applyset, check_cluster, diff, findings, given, order, pack, plan, upstream
+from tiphys.install import (
+    applyset,
+    check_cluster,
+    check_controllers,
+    diff,
+    findings,
+    given,
+    order,
+    pack,
+    plan,
+    upstream,
+)
 from tiphys.runs.errors import ToolError
 
 Object = dict[str, Any]
@@ -139,24 +150,24 @@ def test_versions_are_read_from_images(text: str, version: tuple[int, ...] | Non
 
 
 def test_a_namespaced_controller_is_seen_as_one() -> None:
-    assert check_cluster._keeps_to({"args": ["--namespaced"]}, "argo") == {"argo"}
-    assert check_cluster._keeps_to({"args": ["--namespaced", "--managed-namespace", "dba"]}, "argo") == {"dba"}
-    assert check_cluster._keeps_to({"args": ["controller", "--managed-namespace=a,b"]}, "argo") == {"a", "b"}
-    assert check_cluster._keeps_to({"command": ["workflow-controller"]}, "argo") == set()
+    assert check_controllers.keeps_to({"args": ["--namespaced"]}, "argo") == {"argo"}
+    assert check_controllers.keeps_to({"args": ["--namespaced", "--managed-namespace", "dba"]}, "argo") == {"dba"}
+    assert check_controllers.keeps_to({"args": ["controller", "--managed-namespace=a,b"]}, "argo") == {"a", "b"}
+    assert check_controllers.keeps_to({"command": ["workflow-controller"]}, "argo") == set()
 
 
 def test_only_a_controller_counts_as_one() -> None:
     def container(image: str, *args: str) -> Object:
         return {"image": image, "args": list(args)}
 
-    assert check_cluster._is_controller(
+    assert check_controllers.is_controller(
         upstream.EVENTS, container("quay.io/argoproj/argo-events:v1.9.11", "controller")
     )
-    assert not check_cluster._is_controller(
+    assert not check_controllers.is_controller(
         upstream.EVENTS, container("quay.io/argoproj/argo-events:v1", "webhook-service")
     )
-    assert not check_cluster._is_controller(upstream.MYSQL, container("quay.io/prometheus/prometheus-operator:v1"))
-    assert check_cluster._is_controller(upstream.MYSQL, container("x/mysql/community-operator:9.1.0-2.2.2"))
+    assert not check_controllers.is_controller(upstream.MYSQL, container("quay.io/prometheus/prometheus-operator:v1"))
+    assert check_controllers.is_controller(upstream.MYSQL, container("x/mysql/community-operator:9.1.0-2.2.2"))
 
 
 def test_the_worst_finding_is_the_exit_code() -> None:

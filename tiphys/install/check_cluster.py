@@ -9,7 +9,7 @@ from tiphys.install import applyset, upstream
 from tiphys.install.findings import ERROR, OK, WARNING, Finding
 from tiphys.install.kube import Kube, UnknownKind
 from tiphys.install.upstream import Upstream
-from tiphys.runs.errors import Forbidden, NotFound
+from tiphys.runs.errors import Forbidden
 
 Object = dict[str, Any]
 
@@ -31,89 +31,11 @@ def kinds(kube: Kube, part: Upstream) -> Finding:
     """Look whether the kinds of a part are there."""
     there = {one.kind for one in kube.of_version(part.api)}
     missing = [kind for kind in part.kinds if kind not in there]
-    name = f"{_word(part)}-kinds"
+    name = f"{part.word}-kinds"
     if missing:
         text = f"{part.name}: no {', '.join(missing)} of {part.api}"
         return Finding(name, ERROR, text, ("install it:", *part.how), blocks=True)
     return Finding(name, OK, f"{part.name}: {', '.join(part.kinds)} of {part.api}")
-
-
-def controller(kube: Kube, part: Upstream) -> Finding:
-    """Look whether a part's controller runs, in which version, and whether it looks after the namespace."""
-    name = f"{_word(part)}-controller"
-    if kube.cluster.where.platform is not None:
-        return Finding(name, OK, f"{part.name}: the local platform's own (`tiphys status`)")
-    found, saw_all = _deployments(kube, part)
-    if not found:
-        if not saw_all:
-            text = f"{part.name}: none in {part.namespace} or {kube.namespace}; you may not look elsewhere"
-            return Finding(name, WARNING, text, ("ask for the right to list deployments, or ask who runs the cluster",))
-        return Finding(name, ERROR, f"{part.name}: no controller runs", ("install it:", *part.how))
-    deployment, container = found[0]
-    meta = deployment["metadata"]
-    where = f"{part.name} {container['image'].rpartition('/')[2]} in {meta['namespace']}"
-    ready = (deployment.get("status") or {}).get("readyReplicas") or 0
-    if not ready:
-        look = f"kubectl -n {meta['namespace']} describe deployment {meta['name']}"
-        return Finding(name, ERROR, f"{where}: none of its pods is ready", (f"see why: {look}",))
-    if (kept := _keeps_to(container, meta["namespace"])) and kube.namespace not in kept:
-        text = f"{where} looks after namespace {', '.join(sorted(kept))} only, not {kube.namespace}"
-        return Finding(name, ERROR, text, ("let it look after all, or install with -n into one of those",))
-    number = upstream.parsed(container["image"])
-    if number and number < part.oldest:
-        oldest = ".".join(map(str, part.oldest))
-        return Finding(name, ERROR, f"{where} is older than {oldest}", (f"upgrade it to {part.version}:", *part.how))
-    made_with = upstream.parsed(part.version)
-    if not number or not made_with or number[:1] != made_with[:1]:
-        return Finding(name, WARNING, f"{where}; the pack was made with {part.version}")
-    return Finding(name, OK, where)
-
-
-def _word(part: Upstream) -> str:
-    return {"Argo Workflows": "workflows", "Argo Events": "events", "MySQL Operator": "operator"}[part.name]
-
-
-def _deployments(kube: Kube, part: Upstream) -> tuple[list[tuple[Object, Object]], bool]:
-    """Return the Deployments that run a part's controller with its container, and whether all were looked at."""
-    try:
-        listed, saw_all = kube.call("GET", "/apis/apps/v1/deployments").get("items") or [], True
-    except Forbidden:
-        listed, saw_all = [], False
-        for namespace in sorted({part.namespace, kube.namespace}):
-            try:
-                listed += kube.call("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments").get("items") or []
-            except (Forbidden, NotFound):
-                continue
-    found = [
-        (one, container)
-        for one in listed
-        for container in one["spec"]["template"]["spec"]["containers"]
-        if _is_controller(part, container)
-        # Argo Events runs EventSources and Sensors from the same image.
-        and not {"eventsource-name", "sensor-name"} & set(one["spec"]["template"]["metadata"].get("labels") or {})
-    ]
-    return sorted(found, key=lambda each: -((each[0].get("status") or {}).get("readyReplicas") or 0)), saw_all
-
-
-def _is_controller(part: Upstream, container: Object) -> bool:
-    image = container["image"].partition("@")[0].rpartition("/")[2].partition(":")[0]
-    if part is upstream.MYSQL:
-        return bool(image in ("community-operator", "enterprise-operator", "mysql-operator"))
-    arguments = container.get("args") or []
-    if part is upstream.EVENTS and arguments:
-        return bool(image == part.image and "controller" in arguments)
-    return bool(image == part.image)
-
-
-def _keeps_to(container: Object, own: str) -> set[str]:
-    """Return the namespaces that a controller keeps to; none where it looks after all."""
-    arguments = [*(container.get("command") or []), *(container.get("args") or [])]
-    for index, word in enumerate(arguments):
-        option, _, value = word.partition("=")
-        if option in ("--managed-namespace", "--namespaces"):
-            value = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
-            return {one for one in value.split(",") if one} or {own}
-    return {own} if "--namespaced" in arguments else set()
 
 
 def storage_class(kube: Kube) -> Finding:

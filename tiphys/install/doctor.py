@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tiphys.install import check_cluster, check_overlays, check_rights, check_s3, upstream
+from tiphys.install import check_cluster, check_controllers, check_overlays, check_rights, check_s3, upstream
 from tiphys.install.findings import Finding
 from tiphys.install.given import S3
 from tiphys.install.kube import Kube
@@ -28,7 +28,7 @@ def examine(kube: Kube, objects: list[Object], s3: S3 | None) -> Iterator[Findin
         yield kinds
         # Without its kinds it is not installed, and that was said.
         if not kinds.blocks:
-            yield check_cluster.controller(kube, part)
+            yield check_controllers.look(kube, part)
     yield check_cluster.storage_class(kube)
     yield from check_cluster.namespace(kube)
     yield from check_overlays.look(kube, objects)

@@ -14,20 +14,24 @@ class Upstream:
 
     Attributes:
         name: for people.
+        word: in the names of checks.
         version: that the pack was made with.
         oldest: that it needs.
         namespace: in which its own manifests put it.
-        image: part of the name of its controller's image.
+        images: names that its controller's image may have.
+        part_of: what labels call it.
         api: group and version of its kinds.
         kinds: that the pack uses.
         how: commands that install `version`.
     """
 
     name: str
+    word: str
     version: str
     oldest: Version
     namespace: str
-    image: str
+    images: tuple[str, ...]
+    part_of: str
     api: str
     kinds: tuple[str, ...]
     how: tuple[str, ...]
@@ -35,10 +39,12 @@ class Upstream:
 
 WORKFLOWS = Upstream(
     name="Argo Workflows",
+    word="workflows",
     version="v4.1.2",
     oldest=(3, 7),
     namespace="argo",
-    image="workflow-controller",
+    images=("workflow-controller",),
+    part_of="argo-workflows",
     api="argoproj.io/v1alpha1",
     kinds=("Workflow", "WorkflowTemplate", "CronWorkflow", "WorkflowTaskResult"),
     how=(
@@ -49,10 +55,12 @@ WORKFLOWS = Upstream(
 )
 EVENTS = Upstream(
     name="Argo Events",
+    word="events",
     version="v1.9.11",
     oldest=(1, 9),
     namespace="argo-events",
-    image="argo-events",
+    images=("argo-events",),
+    part_of="argo-events",
     api="argoproj.io/v1alpha1",
     kinds=("EventBus", "EventSource", "Sensor"),
     how=(
@@ -63,10 +71,12 @@ EVENTS = Upstream(
 )
 MYSQL = Upstream(
     name="MySQL Operator",
+    word="operator",
     version="9.1.0-2.2.2",
     oldest=(8, 4),
     namespace="mysql-operator",
-    image="-operator",
+    images=("community-operator", "enterprise-operator", "mysql-operator"),
+    part_of="mysql-operator",
     api="mysql.oracle.com/v2",
     kinds=("InnoDBCluster", "MySQLBackup"),
     how=(
