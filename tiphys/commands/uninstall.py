@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -12,19 +13,21 @@ from tiphys.runs.errors import ToolError
 if TYPE_CHECKING:
     from tiphys.install.kube import Kube
 
+CLEAR = "\r\033[K"
+
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be removed and what would stay; remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--keep-secrets", is_flag=True, help="Leave the webhook's token and the keys of S3 for a later install.")
 @click.option("--force", is_flag=True, help="Even while runs go on, which then lose their rights and undo nothing.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=120, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=180, show_default=True, help="Seconds to wait.")
 @of_installation
 def uninstall(kube: Kube, dry_run: bool, yes: bool, keep_secrets: bool, force: bool, timeout: float) -> None:
     """Remove an installation from a cluster: what `tiphys install` made, and nothing else.
 
     MySQL clusters, their volumes, backups and reports in S3, and the records of runs stay. The namespace goes if the
-    install made it and nothing of yours is in it.
+    install made it and nothing of yours is in it. It ends when all of that is gone, pods and namespace included.
     """
     from tiphys.install import remove
     from tiphys.install.kube import shown
@@ -60,4 +63,6 @@ def uninstall(kube: Kube, dry_run: bool, yes: bool, keep_secrets: bool, force: b
 
 
 def _say(action: str, name: str) -> None:
-    click.echo(f"{action:<9} {name}")
+    is_terminal = sys.stdout.isatty()
+    # On a terminal what is waited for is one line, which is written over.
+    click.echo(f"{CLEAR if is_terminal else ''}{action:<9} {name}", nl=not (is_terminal and action == "waiting"))
