@@ -7,20 +7,23 @@ import gzip
 import io
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from steps.parameters import CLUSTER_NAME, Parameter
 from tiphys.runs.arguments import faults
 from tiphys.runs.following import tree
 from tiphys.runs.lines import error_in, readable
-from tiphys.runs.listing import purpose, run_rows, table
+from tiphys.runs.listing import in_width, purpose, run_rows, table, template_page
 from tiphys.runs.logs import steps_with_pods
 from tiphys.runs.nodes import nodes_of, pod_name, rows, took, waits_for
 from tiphys.runs.rules import fault, rules_of
 
+MANIFESTS = Path(__file__).parents[2] / "manifests/base/workflows"
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
 
 
@@ -230,6 +233,31 @@ def test_runs_stand_in_the_order_of_their_creation() -> None:
     scheduled["metadata"]["labels"] = {"workflows.argoproj.io/cron-workflow": "reap"}
     assert run_rows([scheduled], 1, NOW)[0]["template"] == "reap"
     assert table(found, ("name", "phase", ""))[1] == f"b     Suspended  {found[0]['note']}"
+
+
+def test_a_templates_page_keeps_to_a_terminal() -> None:
+    pages = 0
+    for file in sorted(MANIFESTS.glob("*.yaml")):
+        template = yaml.safe_load(file.read_text())
+        if template["kind"] == "WorkflowTemplate":
+            pages += 1
+            page = template_page(template)
+            assert [line for line in page if len(line) > 80] == [], file.name
+            said = template["metadata"]["annotations"]["workflows.argoproj.io/description"]
+            assert " ".join(" ".join(page).split()).startswith(" ".join(said.split())), "no word is lost"
+    assert pages > 10
+
+
+def test_a_page_keeps_items_tables_and_choices_whole() -> None:
+    text = f"One\ntwo.\n\n- {'item ' * 20}\n- other\n  of two lines\n\n| a | b |\n    tiphys submit\nend"
+    lines = in_width(text)
+    assert lines[:2] == ["One two.", ""] and lines[3].startswith("  item") and "- other of two lines" in lines
+    assert lines[-3:] == ["| a | b |", "    tiphys submit", "end"]
+    choices = [f"choice-{number}" for number in range(12)]
+    parameters = [{"name": "fault", "enum": choices}]
+    page = template_page({"metadata": {"name": "t"}, "spec": {"arguments": {"parameters": parameters}}})
+    shown = "".join(line.strip() for line in page[1:-2])
+    assert "|".join(choices) in shown and max(map(len, page)) <= 80
 
 
 def test_a_templates_purpose_is_the_beginning_of_its_description() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from tiphys.runs.rules import expected, rules_of
 ABOUT = "workflows.argoproj.io/description"
 TITLE = "workflows.argoproj.io/title"
 WIDTH = 80
+_ITEM = re.compile(r"(?:[-*]|\d+\.) +")
+_AS_IT_IS = ("|", "    ", "#")
 
 
 def template_rows(templates: Sequence[Object]) -> list[dict[str, str]]:
@@ -48,14 +51,39 @@ def template_page(template: Object) -> list[str]:
     name = template["metadata"]["name"]
     about = str((template["metadata"].get("annotations") or {}).get(ABOUT) or "").strip()
     parameters = parameter_rows(template)
-    lines = [*about.splitlines(), ""] if about else []
+    lines = [*in_width(about), ""] if about else []
     lines.append("Parameters:" if parameters else "It has no parameters.")
     for one in parameters:
         default = "required" if one["default"] is None else f"default {one['default'] or '(empty)'}"
-        lines.append(f"  {one['name']}  [{'; '.join(filter(None, (default, one['expected'])))}]")
+        told = f"{one['name']}  [{'; '.join(filter(None, (default, one['expected'])))}]".replace("|", "| ")
+        wrapped = textwrap.wrap(told, WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+        lines += [line.replace("| ", "|") for line in wrapped]
         lines += textwrap.wrap(one["help"], WIDTH, initial_indent="      ", subsequent_indent="      ")
     needed = "".join(f" -p {one['name']}=..." for one in parameters if one["default"] is None)
     return [*lines, "", f"Run it: tiphys submit {name}{needed} --wait"]
+
+
+def in_width(text: str) -> list[str]:
+    """Return Markdown as lines of a terminal's width: paragraphs and items anew, tables and code as they are."""
+    lines: list[str] = []
+    for block in text.split("\n\n"):
+        parts: list[str] = []
+        for line in block.splitlines():
+            is_own = bool(_ITEM.match(line)) or line.startswith(_AS_IT_IS)
+            if parts and not is_own and not parts[-1].startswith(_AS_IT_IS):
+                parts[-1] += f" {line.strip()}"
+            else:
+                parts.append(line)
+        for part in parts:
+            if part.startswith(_AS_IT_IS):
+                lines.append(part)
+                continue
+            indent = " " * len(item[0]) if (item := _ITEM.match(part)) else ""
+            lines += textwrap.wrap(
+                part, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+            )
+        lines.append("")
+    return lines[:-1]
 
 
 def run_rows(workflows: Sequence[Object], limit: int, now: datetime | None = None) -> list[dict[str, str]]:
