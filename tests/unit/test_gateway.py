@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -167,6 +169,31 @@ def test_without_the_right_token_nothing_is_told(platform: Settings) -> None:
     ):
         assert answer.status == 401 and answer.headers["WWW-Authenticate"] == "Bearer"
         assert TOKEN not in answer.error
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Authorization : Bearer {TOKEN}",
+        f"Authorization Bearer {TOKEN}",
+        f"Authorization: Bearer {TOKEN}\x01",
+        f"Authorization: Bearer\r\n {TOKEN}",
+        f"Authorization: Bearer {TOKEN}{'x' * 20_000}",
+    ],
+)
+def test_a_request_that_is_no_http_is_repeated_neither_to_the_caller_nor_in_the_log(
+    platform: Settings, header: str
+) -> None:
+    before = (platform.home / "gateway.log").stat().st_size
+    with socket.create_connection(("127.0.0.1", platform.webhook_port), timeout=60) as caller:
+        caller.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{header}\r\nContent-Length: 0\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(caller)
+        answer.begin()
+        said = answer.read().decode()
+    assert answer.status == 400 and "no valid HTTP" in json.loads(said)["error"]
+    logged = (platform.home / "gateway.log").read_bytes()[before:].decode()
+    assert "no valid HTTP" in logged
+    assert TOKEN not in said + logged and "Traceback" not in logged
 
 
 def test_paths_and_methods(platform: Settings) -> None:

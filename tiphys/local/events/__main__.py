@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from tiphys.local.client import Kube
+from tiphys.local.events import http
 from tiphys.local.events.gateway import Gateway
 from tiphys.local.events.occasions import Occasions
 from tiphys.local.events.routes import Directory
@@ -40,10 +41,8 @@ async def run(home: Path) -> None:
                 await informer.synced()
             tasks.create_task(worker.run())
             tasks.create_task(Occasions(kube, directory, store, worker).run())
-            app = Gateway(kube, directory, store, worker).application()
-            runner = web.AppRunner(
-                app, access_log=None, handle_signals=False, shutdown_timeout=5, auto_decompress=False
-            )
+            gateway = Gateway(kube, directory, store, worker)
+            runner = http.runner(gateway.handle, access_log=None, auto_decompress=False)
             await runner.setup()
             try:
                 # Every endpoint is served on the platform's one webhook port, whatever port its EventSource names:

@@ -43,13 +43,7 @@ class Gateway:
         self._store = store
         self._worker = worker
 
-    def application(self) -> web.Application:
-        """Return the web application."""
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.handle)
-        return app
-
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answer one request; every answer is JSON."""
         try:
             return web.json_response(await self._answer(request))
@@ -62,7 +56,7 @@ class Gateway:
             message = "the gateway failed, which is a bug; see logs/gateway.log in the platform's folder"
             return web.json_response({"error": message}, status=500)
 
-    async def _answer(self, request: web.Request) -> dict[str, Any]:
+    async def _answer(self, request: web.BaseRequest) -> dict[str, Any]:
         if request.path == "/health":
             return {"status": "ok"}
         endpoint = self._directory.endpoints.get(request.path)
@@ -104,7 +98,7 @@ class Gateway:
             raise Problem(503, f"Secret {endpoint.namespace}/{name} has no key {key!r}; create it, then try again")
         return expected
 
-    async def _check_signature(self, request: web.Request, endpoint: Endpoint, body: bytes) -> None:
+    async def _check_signature(self, request: web.BaseRequest, endpoint: Endpoint, body: bytes) -> None:
         secret = await self._secret(endpoint)
         signature = request.headers.get(github.SIGNATURE, "")
         if not github.is_signed(body, signature, secret):
@@ -112,7 +106,7 @@ class Gateway:
             name, key = endpoint.secret
             raise Problem(401, f"{github.SIGNATURE} {what}; give the hook the secret of {name}, key {key!r}")
 
-    async def _authorise(self, request: web.Request, endpoint: Endpoint) -> None:
+    async def _authorise(self, request: web.BaseRequest, endpoint: Endpoint) -> None:
         expected = await self._secret(endpoint)
         kind, _, sent = request.headers.get("Authorization", "").partition(" ")
         if kind != "Bearer":
@@ -123,7 +117,7 @@ class Gateway:
             return
         raise Problem(401, message, {"WWW-Authenticate": "Bearer"})
 
-    async def _body(self, request: web.Request, endpoint: Endpoint) -> bytes:
+    async def _body(self, request: web.BaseRequest, endpoint: Endpoint) -> bytes:
         coding = request.headers.get("Content-Encoding", "").lower()
         if coding not in ("", "identity"):
             raise Problem(415, f"a body with Content-Encoding {coding[:40]} is not taken; send plain JSON")
@@ -194,7 +188,7 @@ class Gateway:
             return None
 
 
-def _headers(request: web.Request) -> dict[str, list[str]]:
+def _headers(request: web.BaseRequest) -> dict[str, list[str]]:
     """Return the headers as Go has them: canonical names, lists of values, the token masked."""
     made: dict[str, list[str]] = {}
     for name, value in request.headers.items():

@@ -267,7 +267,8 @@ class Store:
                     mark,
                     text,
                     time.time(),
-                    letter, delivery,
+                    letter,
+                    delivery,
                 ),
             ).fetchone()
             if row:
