@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "terminate": (RUNS, "End a run at once, without its exit handlers."),
     "logs": (RUNS, "Show what a run's steps logged."),
     "report": (RUNS, "Fetch a run's report."),
+    "undelivered": ("tiphys.commands.undelivered", "List events that were taken, but became no run."),
     "backups": (BACKUPS, "List backups, or show one: age, proof, and which rule keeps it."),
     "doctor": ("tiphys.commands.doctor", "Say what a cluster lacks for the pack, and how to get it."),
     "install": ("tiphys.commands.install", "Install the pack into a cluster, or bring it up to this version."),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
+from apiserver_help import ApiServer
+from click.testing import CliRunner
 from test_drill_reap import kube as kube  # a fixture
 from test_drill_reap import server as server  # another
 
 from steps.drill.reap import reap
 from steps.kube.client import Kube
 from steps.undelivered import LABEL, is_run, read
+from tiphys.cli import cli
 
 GIVEN = {"cluster": "demo", "dry-run": True, "budget": 30.0, "part": 0.00001}
 DEFAULTS = {"fault": "crash", "dry-run": "false"}
@@ -59,3 +63,26 @@ def test_reap_throws_away_what_came_twice_and_counts_what_was_lost(
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert {each["letter"] for each in told if each["event"] == "undelivered"} == {"lost", "other"}
     assert next(each for each in told if each.get("letter") == "lost")["parameters"]["cluster"] == "demo"
+
+
+def test_the_tool_lists_what_was_lost_with_the_command_that_runs_it_and_forgets_it(
+    kube: Kube, server: ApiServer
+) -> None:
+    def tiphys(*words: str) -> str:
+        done = CliRunner().invoke(cli, ["undelivered", *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "has no dead letters" in tiphys()
+    kube.create("workflows", run())
+    given = json.dumps({"cluster": "demo", "note": "it's mine"})
+    for made in (letter("twice"), letter("lost", workflow="", parameters=given), letter("spoilt", parameters="{")):
+        kube.create("configmaps", made)
+    told = tiphys().splitlines()
+    assert [line.split()[0] for line in told if line[0] != " "] == ["lost", "spoilt"]
+    words = shlex.split(next(line for line in told if "mine" in line))
+    assert words == ["tiphys", "submit", "t", "-p", "cluster=demo", "-p", "note=it's mine"]
+    assert json.loads(tiphys("-o", "json"))[0]["given"]["cluster"] == "demo"
+    assert CliRunner().invoke(cli, ["undelivered", "--forget", "mine"]).exit_code == 1
+    assert tiphys("--forget", "all").split() == ["forgotten:", "lost", "forgotten:", "spoilt"]
+    assert "has no dead letters" in tiphys()

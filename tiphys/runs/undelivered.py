@@ -1,0 +1,34 @@
+"""Dead letters as people see them: what was asked for, and how to ask for it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from steps.undelivered import LABEL, Letter, is_run, read
+from tiphys.runs.api import Cluster
+
+
+def letters(cluster: Cluster) -> list[Letter]:
+    """Return the dead letters of a namespace, the oldest first, without those whose run is there."""
+    path = f"/api/v1/namespaces/{cluster.namespace}/configmaps"
+    found = [read(one) for one in cluster.call("GET", path, query={"labelSelector": LABEL})["items"]]
+    runs = cluster.list("workflows") if found else []
+    lost = [one for one in found if not any(is_run(one, run) for run in runs)]
+    return sorted(lost, key=lambda one: (one.since, one.name))
+
+
+def forget(cluster: Cluster, name: str) -> None:
+    """Delete a dead letter."""
+    cluster.call("DELETE", f"/api/v1/namespaces/{cluster.namespace}/configmaps/{name}")
+
+
+def lines(found: Sequence[Letter]) -> list[str]:
+    """Return what `tiphys undelivered` prints: of each letter when, what, and the command that runs it now."""
+    told = []
+    for one in found:
+        named = f", as {one.workflow}" if one.workflow else ""
+        told.append(f"{one.name}  {one.since}  {one.template} by {one.origin or 'an event'}{named}")
+        parameters = "".join(f" -p {shlex.quote(f'{name}={value}')}" for name, value in one.given.items())
+        told.append(f"    tiphys submit {one.template}{parameters}")
+    return told
