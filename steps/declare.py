@@ -165,7 +165,8 @@ def _run(name: str, function: Callable[..., Any], values: dict[str, Any]) -> Non
     except StepError as error:
         write_outputs(error.outputs)
         took = round(time.monotonic() - started, 3)
-        log("failed", error=type(error).__name__, exit_code=error.exit_code, message=str(error), seconds=took)
+        told = {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error), "seconds": took}
+        log("failed", **{**told, **printable_outputs(error.outputs), **told})
         if not sys.stderr.isatty():
             click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
 
 
 class StepError(Exception):
@@ -37,6 +38,14 @@ class Refused(StepError):
     """A guard refused: doing this now would be unsafe (quorum, another drill, kill switch, no opt-in)."""
 
     exit_code = 10
+
+    @classmethod
+    def because(cls, reasons: Iterable[str], outputs: Any = None) -> Self:
+        """Return the refusal of a runbook that has not changed anything yet.
+
+        A dry run that would be refused raises the same one, so that programs can go by it; its plan is in `outputs`.
+        """
+        return cls(f"Refused, nothing was changed: {'; '.join(reasons)}.", outputs)
 
 
 class VerdictFail(StepError):

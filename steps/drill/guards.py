@@ -173,4 +173,4 @@ def look(kube: Kube, cluster: str, workflow: str, *, allow_outage: bool = False)
 def require_safe(facts: Facts, fault: Fault) -> None:
     """Raise Refused with every reason there is."""
     if reasons := refusals(facts, fault):
-        raise Refused("Refused, nothing was changed: " + "; ".join(reasons) + ".")
+        raise Refused.because(reasons)

@@ -100,7 +100,7 @@ dry_run = option(
     "--dry-run",
     type=click.BOOL,
     default=False,
-    help="Only check the guards and say what would be done; change nothing.",
+    help="Only say what would be done; change nothing. It fails where the run itself would be refused.",
 )
 keep_ledger = option(
     "--keep-ledger",

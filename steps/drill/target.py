@@ -79,7 +79,7 @@ def shortly_before(target: Target, sampler: GroupSampler) -> Target:
 def require_possible(scene: Scene, fault: Fault, target: Target) -> None:
     """Raise Refused where a fault cannot be injected into its target."""
     if reasons := fault.obstacles(target) + fault.hindrances(scene, target):
-        raise Refused("Refused, nothing was changed: " + "; ".join(reasons) + ".")
+        raise Refused.because(reasons)
 
 
 def memory(target: Target) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def game_day_preflight(
     seen = look(kube, cluster)
     reasons += [f"{lacking}: run check-cluster" for lacking in seen.lacking]
     if reasons:
-        raise Refused("Refused, nothing was changed: " + "; ".join(reasons) + ".")
+        raise Refused.because(reasons)
     production = labels.get(ENVIRONMENT_LABEL) == "production"
     told = ", ".join(f"{number}. {one.label}" for number, one in enumerate(entries, 1))
     begin = "Dry run, nothing was changed. This game day would do" if dry_run else "This game day does"

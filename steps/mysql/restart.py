@@ -191,7 +191,7 @@ class _Run:
         patience = CALM_SECONDS
         if number == 0:
             if not self._wish.known:
-                raise Refused(f"Refused, nothing was changed: {'; '.join(risks(sight.topology, sight.servers))}.")
+                raise Refused.because(risks(sight.topology, sight.servers))
             patience = max((float(self._wish.patience(life_of(pod))) for pod in sight.servers), default=patience)
         try:
             return self._wait(lambda seen: "; ".join(risks(seen.topology, seen.servers)), "a whole group", patience)

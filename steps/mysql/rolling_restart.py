@@ -187,10 +187,11 @@ def rolling_restart(
     story = Story(cluster, made, began, tuple(pod for pod in made.done if pod in wish.known), taken_up=resumed)
     log("plan", cluster=cluster, plan=str(made), began=text(began), taken_up=resumed)
     against = [] if resumed else refusals(sight, workflow, measure=measure)
-    if dry_run:
-        return _outputs(kube, credentials, story, told(made, against, cluster))
+    planned = _outputs(kube, credentials, story, told(made, against, cluster)) if dry_run else None
     if against:
-        raise Refused(f"Refused, nothing was changed: {'; '.join(against)}.")
+        raise Refused.because(against, planned)
+    if planned is not None:
+        return planned
     if not resumed:
         known = identities({life.pod: life for life in lives if life.pod in made.order}, wish.method)
         wish = Wish(wish.method, wish.since, wish.seconds, known)

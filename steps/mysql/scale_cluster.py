@@ -10,6 +10,7 @@ import click
 from steps.declare import option, parameter, step, target_options
 from steps.drill import intent
 from steps.drill.intent import another_drill
+from steps.drill.options import dry_run as dry_run_option
 from steps.errors import BadParameters, Refused
 from steps.kube import client
 from steps.kube.client import Kube
@@ -54,7 +55,7 @@ class Scaled:
     default=False,
     help="Remove servers although not all members are ONLINE, or the last Router. The quorum is kept in any case.",
 )
-@option("--dry-run", type=click.BOOL, default=False, help="Only say what would be done.")
+@dry_run_option
 @option(
     "--timeout-seconds",
     type=click.IntRange(10, 7200),
@@ -86,16 +87,20 @@ def scale_cluster(
     if (noted := intent.read(before.cluster)) is not None:
         made = replace(made, refusals=(another_drill(cluster, noted), *made.refusals))
     _tell(made, cluster, dry_run)
-    if made.refusals and not dry_run:
-        raise Refused(f"{cluster} was not scaled: {'; '.join(made.refusals)}.")
+    if made.refusals:
+        raise Refused.because(made.refusals, _outputs(kube, before, before, made, dry_run) if dry_run else None)
     if not dry_run:
         for number, action in enumerate(made.actions, start=1):
             log("action", number=number, of=len(made.actions), what=str(action))
             if action.kind == "remove-server":
                 _check_again(kube, cluster, credentials, action, allow_outage)
             perform(kube, cluster, credentials, action, timeout_seconds)
-    after = look(kube, cluster, credentials)
-    result = _current(kube, after)
+    after = before if dry_run else look(kube, cluster, credentials)
+    return _outputs(kube, before, after, made, dry_run)
+
+
+def _outputs(kube: Kube, before: Sight, after: Sight, made: Plan, dry_run: bool) -> Scaled:
+    current, result = _current(kube, before), _current(kube, after)
     return Scaled(
         servers_before=current.servers,
         servers_after=result.servers,
@@ -118,7 +123,7 @@ def _tell(made: Plan, cluster: str, dry_run: bool) -> None:
         log("warning", message=warning)
     if dry_run:
         for refusal in made.refusals:
-            log("would be refused", reason=refusal)
+            log("refused", reason=refusal)
         for number, action in enumerate(made.actions, start=1):
             log("would do", number=number, what=str(action))
     if not made.actions:

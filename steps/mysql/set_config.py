@@ -84,13 +84,16 @@ def set_config(
         log("taken-up", cluster=cluster, since=noted.since if noted else "")
         bring_back(kube, cluster, credentials, before.servers, 600)
     elif guards and not dry_run:
-        raise Refused(f"Refused, nothing was changed: {'; '.join([*guards, *forbidden(asked or [])])}.")
+        raise Refused.because([*guards, *forbidden(asked or [])])
     seen = survey(kube, sight, credentials, asked)
     log("plan", cluster=cluster, changes=_changes(seen.plan), restarts=seen.plan.restarts)
-    if dry_run:
-        return _outputs(seen, told(seen, [*guards, *seen.against], cluster))
+    planned = _outputs(seen, told(seen, [*guards, *seen.against], cluster)) if dry_run else None
+    if guards:
+        raise Refused.because([*guards, *forbidden(asked or [])], planned)
     if seen.against:
-        raise BadParameters(f"Nothing was changed: {'; '.join(seen.against)}.")
+        raise BadParameters(f"Nothing was changed: {'; '.join(seen.against)}.", planned)
+    if planned is not None:
+        return planned
     if seen.plan.is_done and before is None:
         return _outputs(seen, _done(cluster, seen, [], "everything is so already"))
     if reason := stop_reason():

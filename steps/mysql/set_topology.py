@@ -115,10 +115,13 @@ def set_topology(
         left.insert(0, intent.another_drill(cluster, drill))
     for one in noticed:
         log("finding", name=one.name, seen=one.seen, means=one.means, accepted=one.name in accepted)
+    planned = None
     if dry_run:
-        return _told(seen.topology, seen.mode, _plan(seen, wanted, left, noticed, lifetime, cluster))
+        planned = _told(seen.topology, seen.mode, _plan(seen, wanted, left, noticed, lifetime, cluster))
     if left:
-        raise Refused(f"Refused, nothing was changed: {'; '.join(left)}.")
+        raise Refused.because(left, planned)
+    if planned is not None:
+        return planned
     if reason := stop_reason():
         raise Refused(f"Stopped before anything was done: {reason}. Nothing was changed.")
     if wanted is Mode.SINGLE:

@@ -108,10 +108,9 @@ def switch_primary(
     noted = intent.read(found)
     cut_off = noted if noted is not None and noted.workflow == workflow and noted.fault == NAME else None
     against = refusals(sight.topology, noted, workflow, sight.ready_routers if measure else None)
-    if against and dry_run:
-        return _untouched(sight.topology, "", f"dry run: it would be refused: {'; '.join(against)}")
     if against:
-        raise Refused(f"Refused, nothing was changed: {'; '.join(against)}.")
+        told = _untouched(sight.topology, "", f"dry run: it would be refused: {'; '.join(against)}")
+        raise Refused.because(against, told if dry_run else None)
     wanted = str(cut_off.before.get("to") or "") or to if cut_off is not None else to
     choice = choose(sight.topology, candidates(kube, sight, credentials), wanted)
     for warning in choice.warnings:

@@ -134,8 +134,8 @@ def check_upgrade(
     plan, _ = preflight(kube, cluster, root_credentials(kube, found), ask, _backups(ask), workflow)
     for one in plan.findings:
         log("finding", name=one.name, seen=one.seen, means=one.means, accepted=one.name in ask.accepted)
-    if plan.against and not dry_run:
-        raise Refused(_refused(plan), Looked(False, False, plan.told(dry_run=False)))
+    if plan.against:
+        raise Refused.because(plan.against, Looked(False, False, plan.told(dry_run=dry_run)))
     return Looked(plan.make_backup, not dry_run and not plan.is_done, plan.told(dry_run=dry_run))
 
 
@@ -181,7 +181,7 @@ def upgrade_cluster(
         plan, sight = preflight(kube, cluster, credentials, ask, _backups(ask), workflow)
         log("plan", cluster=cluster, plan=plan.steps(), back=plan.way_back())
         if plan.against:
-            raise Refused(_refused(plan))
+            raise Refused.because(plan.against)
         if plan.is_done:
             return _outputs(kube, credentials, Story(cluster, plan.old), plan.told(dry_run=False))
         story = Story(cluster, plan.old)
@@ -275,10 +275,6 @@ def _noted(plan: Plan, sight: Sight, workflow: str) -> intent.Intent:
 
 def _backups(ask: Wanted) -> Catalogue | str | None:
     return None if ask.backup_max_age is None else catalogue_or_why()
-
-
-def _refused(plan: Plan) -> str:
-    return f"Refused, nothing was changed: {'; '.join(plan.against)}."
 
 
 @dataclass

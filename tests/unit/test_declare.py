@@ -100,8 +100,10 @@ def test_exit_codes(tmp_path: Path, arguments: list[str], code: int) -> None:
 
 
 def test_a_failed_verdict_still_writes_its_outputs(tmp_path: Path) -> None:
-    run(tmp_path, *TARGET, "--mood=fail")
+    told = run(tmp_path, *TARGET, "--mood=fail").stderr.splitlines()
     assert (tmp_path / "out/said-to").read_text() == "demo"
+    last = json.loads(told[-2])
+    assert (last["event"], last["message"], last["said-to"]) == ("failed", "too slow", "demo")
 
 
 def test_logs_are_json_lines_with_the_names_of_workflow_and_step(tmp_path: Path) -> None:

@@ -230,10 +230,12 @@ def test_what_a_server_would_not_take_touches_nothing(pods: Pods, settings: str,
 def test_all_that_speaks_against_settings_is_told_at_once(pods: Pods) -> None:
     wrong = "server_id=7; max_conections=300; sql_mode=NONSENSE; max_connections=1; long_query_time=2"
     before = everything(pods)
-    told = run(wrong, dry_run=True).summary
     with pytest.raises(BadParameters) as raised:
         run(wrong)
-    for text in (" ".join(told.split()), str(raised.value)):
+    with pytest.raises(BadParameters) as dry:
+        run(wrong, dry_run=True)
+    assert str(dry.value) == str(raised.value) and raised.value.outputs is None
+    for text in (" ".join(dry.value.outputs.summary.split()), str(raised.value)):
         for why in ("server_id must not", "did you mean max_connections?", "sql_mode=NONSENSE", "keep clients out"):
             assert why in text, (why, text)
     assert everything(pods) == before

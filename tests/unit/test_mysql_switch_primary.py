@@ -21,6 +21,9 @@ from steps.errors import BadParameters, Refused
 from steps.kube import client
 from steps.kube.client import Kube
 from steps.mysql.connection import close, query
+from steps.mysql.rolling_restart import rolling_restart
+from steps.mysql.scale_cluster import scale_cluster
+from steps.mysql.set_topology import set_topology
 from steps.mysql.switch_primary import NAME, Switched, node_trouble, switch_primary
 from steps.mysql.topology import read_topology
 
@@ -189,11 +192,49 @@ def test_it_keeps_away_from_a_cluster_with_anothers_note(kube: Kube) -> None:
     try:
         with pytest.raises(Refused, match="workflow 'drill-1'"):
             switch()
-        told = switch(dry_run=True)
+        with pytest.raises(Refused) as refused:
+            switch(dry_run=True)
+        told = refused.value.outputs
         assert "it would be refused" in told.summary and not told.new_primary
     finally:
         intent.remove(kube, "demo", "drill-1")
     assert primary(kube) == old
+
+
+@pytest.mark.parametrize(
+    ("runbook", "given", "plan"),
+    [
+        (switch_primary, {"to": None, "measure": False, "transaction_seconds": 20, "timeout_seconds": 60}, "summary"),
+        (rolling_restart, {"method": "pod", "since": None, "member_timeout_seconds": 0, "measure": False}, "summary"),
+        (
+            set_topology,
+            {"mode": "multi-primary", "primary": None, "lifetime": None, "accept": None, "timeout_seconds": 60},
+            "summary",
+        ),
+        (
+            scale_cluster,
+            {"servers": 4, "routers": None, "delete_claims": False, "allow_outage": False, "timeout_seconds": 60},
+            "plan",
+        ),
+    ],
+    ids=["switch-primary", "rolling-restart", "set-topology", "scale-cluster"],
+)
+def test_a_dry_run_that_would_be_refused_fails_as_the_run_does_and_tells_its_plan(
+    kube: Kube, runbook: Any, given: dict[str, Any], plan: str
+) -> None:
+    target = {"namespace": "tiphys", "cluster": "demo"} | ({} if runbook is scale_cluster else {"workflow": "mine"})
+    intent.write(kube, "demo", intent.Intent("drill-1", "crash", intent.now()))
+    try:
+        told = []
+        for dry_run in (False, True):
+            with pytest.raises(Refused, match=r"Refused, nothing was changed: .*workflow 'drill-1'") as refused:
+                runbook.function(**target, **given, dry_run=dry_run)
+            told.append(refused.value)
+    finally:
+        intent.remove(kube, "demo", "drill-1")
+    real, dry = told
+    assert str(real) == str(dry) and real.outputs is None
+    assert "would be refused" in getattr(dry.outputs, plan)
 
 
 def test_a_name_that_no_member_has_is_told_with_those_there_are(kube: Kube) -> None:
