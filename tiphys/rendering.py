@@ -14,6 +14,7 @@ import yaml
 
 from tiphys import rights
 from tiphys.documentation import PAGE, runbooks_page
+from tiphys.install import kustomize
 from tiphys.monitoring import alerts, dashboard, page
 
 PACKAGES = ("workflows", "eventsources", "sensors")
@@ -126,7 +127,8 @@ class Rendering:
             "resources": by_hand + sorted(path for path in files if not path.startswith("../")),
         }
         files[PAGE] = runbooks_page(manifest for _, _, manifest in built_once)
-        files[rights.PAGE] = rights.rights_page(made for path, made in objects.items() if not path.startswith("../"))
+        own = [made for path, made in objects.items() if not path.startswith("../")]
+        files[rights.PAGE] = rights.rights_page(own, overlays_of(base))
         files[page.PAGE], files[dashboard.PAGE] = page.metrics_page(), dashboard.dashboard()
         rule = as_yaml(alerts.rule())
         files[alerts.PAGE] = f"{MARK}tiphys/monitoring/alerts.py; change that file, not this one.\n{rule}"
@@ -162,6 +164,12 @@ class Rendering:
             (self.base / name).unlink()
             changed.append(f"{name} (removed)")
         return changed
+
+
+def overlays_of(base: Path) -> dict[str, int]:
+    """Return how many objects there are with each overlay beside a base folder."""
+    found = sorted(base.parent.glob(f"overlays/*/{KUSTOMIZATION}"))
+    return {path.parent.name: len(kustomize.build(path.parent)) for path in found}
 
 
 def not_honoured(objects: dict[str, dict[str, Any]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +96,13 @@ def _accounts(value: Any) -> Iterator[str]:
             yield from _accounts(inner)
 
 
-def rights_page(objects: Iterable[Object]) -> str:
-    """Return the page in Markdown."""
+def rights_page(objects: Iterable[Object], overlays: Mapping[str, int]) -> str:
+    """Return the page in Markdown.
+
+    Args:
+        objects: of the base.
+        overlays: how many objects there are with each.
+    """
     known = list(objects)
     accounts = sorted(one["metadata"]["name"] for one in known if one["kind"] == "ServiceAccount")
     kinds = Counter(one["kind"] for one in known)
@@ -115,6 +120,12 @@ def rights_page(objects: Iterable[Object]) -> str:
         "| --- | --- |",
         *counted,
         f"| all | {sum(kinds.values())} |",
+        "",
+        "So many with an overlay; those of an Ingress, and `webhook-tls`, hold `production`:",
+        "",
+        "| overlay | objects |",
+        "| --- | --- |",
+        *(f"| `{name}` | {count} |" for name, count in sorted(overlays.items())),
         "",
         *(_section(account, known) for account in accounts),
     ]

@@ -41,12 +41,12 @@ def test_a_right_that_two_roles_give_counts_once() -> None:
     found = rights.rights_of("one", OBJECTS)
     assert rights.distinct(one for one in found if not one.everywhere) == 5
     assert [one.resource for one in found if one.everywhere] == ["nodes"]
-    page = rights.rights_page(OBJECTS)
+    page = rights.rights_page(OBJECTS, {"large": 99})
     assert "| [`one`](#one) | 5 | 1 | `again`, `named`, `nodes`, `read` |" in page
     assert "| [`idle`](#idle) | 0 | 0 | none |" in page and "It may do nothing." in page
     assert "| namespace | `secrets` | `key` | get | `named` |" in page
     assert "Runs Sensor `bell`, `drill`." in page
-    assert f"| all | {len(OBJECTS)} |" in page
+    assert f"| all | {len(OBJECTS)} |" in page and "| `large` | 99 |" in page
 
 
 def test_the_projects_page_agrees_with_the_roles() -> None:
