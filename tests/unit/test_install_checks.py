@@ -46,7 +46,8 @@ def test_a_controller_is_seen_well_and_ill(kube: Kube) -> None:
 
     nobody = check_controllers.look(kube, upstream.WORKFLOWS)
     assert nobody.level == "warning" and not nobody.blocks, "it may run where it cannot be seen"
-    assert "Deployment or StatefulSet of workflow-controller" in nobody.text and "in any namespace" in nobody.text
+    assert nobody.text == "Argo Workflows: no controller seen in any namespace"
+    assert nobody.fix[0] == "looked for: a Deployment or StatefulSet with the image workflow-controller,"
     assert seen("workflow-controller:v4.1.2")[0] == "ok"
     level, text = seen("workflow-controller:v4.1.2", 0)
     assert level == "error" and "none of its pods is ready" in text

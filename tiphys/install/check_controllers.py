@@ -30,10 +30,14 @@ def look(kube: Kube, part: Upstream) -> Finding:
     listed, spaces = _workloads(kube, part)
     found = sorted(_controllers(part, listed), key=lambda each: -_ready(each[0]))
     if not found:
-        where = f"in {', '.join(spaces)} (you may not look elsewhere)" if spaces else "in any namespace"
-        sought = f"Deployment or StatefulSet of {', '.join(part.images)}, or labelled {_LABEL}part-of={part.part_of}"
-        fix = ("if it runs where it cannot be seen from here, all is well; else install it:", *part.how)
-        return Finding(name, WARNING, f"{part.name}: no controller seen: no {sought}, {where}", fix)
+        where = f"in {', '.join(spaces)}; you may not look elsewhere" if spaces else "in any namespace"
+        fix = (
+            f"looked for: a Deployment or StatefulSet with the image {' or '.join(part.images)},",
+            f"or with the label {_LABEL}part-of={part.part_of}",
+            "if it runs where it cannot be seen from here, all is well; else install it:",
+            *part.how,
+        )
+        return Finding(name, WARNING, f"{part.name}: no controller seen {where}", fix)
     workload, container = found[0]
     meta = workload["metadata"]
     where = f"{part.name} {container['image'].rpartition('/')[2]} in {meta['namespace']}"
