@@ -1,6 +1,7 @@
 """Install, again, a person's changes, another overlay, uninstall: on a real API server, through the tool itself.
 
-No node and no controller is needed, only the kinds of Argo; so nothing is waited for here.
+No node is needed, and of controllers only Kubernetes' own of namespaces (kube-controller-manager), which an uninstall
+waits for; only the kinds of Argo, so an install waits for nothing here.
 """
 
 from __future__ import annotations
