@@ -9,8 +9,9 @@ import pytest
 from s3_real import own_s3
 from test_install_local import kube as kube  # a fixture
 from test_install_local import settings as settings  # another
+from test_undelivered import letter, run
 
-from tiphys.install import check_cluster, check_controllers, check_s3, ready, upstream
+from tiphys.install import check_cluster, check_controllers, check_events, check_s3, ready, upstream
 from tiphys.install.given import S3
 from tiphys.install.kube import Kube
 
@@ -97,6 +98,18 @@ def test_a_default_storage_class_is_looked_for(kube: Kube) -> None:
     annotations = {"metadata": {"annotations": {check_cluster.DEFAULT_CLASS: "true"}}}
     kube.call("PATCH", f"{path}/disks", annotations, content_type=MERGE)
     assert check_cluster.storage_class(kube).level == "ok"
+
+
+def test_an_event_that_became_no_run_is_warned_of(kube: Kube) -> None:
+    assert list(check_events.look(kube)) == []
+    for one in (run(), letter("twice"), letter("lost", workflow="t-lost")):
+        one["metadata"]["namespace"] = "tiphys"
+        kube.create(one)
+    (found,) = check_events.look(kube)
+    assert found.level == "warning" and found.text.startswith(
+        "events that were taken and became no run: 1, the last at 2"
+    )
+    assert found.fix == ("see which: tiphys undelivered -n tiphys",)
 
 
 def test_an_installation_is_waited_for_until_its_pods_are_ready(kube: Kube) -> None:

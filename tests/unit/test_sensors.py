@@ -116,6 +116,33 @@ def test_bad_bodies_are_refused(runbook: Runbook, key: str | None) -> None:
 
 
 @EACH
+def test_a_body_chooses_values_of_parameters_and_nothing_else(runbook: Runbook) -> None:
+    good = good_body(runbook, everything=True)
+    names = ["spec", "metadata", "namespace", "serviceAccountName", "image", "entrypoint", "workflowTemplateRef"]
+    names += ["template", "run", "body", "header", "name", "generateName", "labels", "podSpecPatch", "arguments"]
+    names += [
+        "spec.serviceAccountName",
+        "metadata.name",
+        "Cluster",
+        "cluster ",
+        "cluster\0",
+        "cluster.x",
+        "0",
+        "",
+        "@this",
+    ]
+    for name in names:
+        if name not in good:
+            assert "unknown parameter" in reason(runbook, {**good, name: "x"}, "k"), name
+    plain, chosen = started(runbook, good_body(runbook), "k"), started(runbook, good, "k")
+    for workflow in (plain, chosen):
+        for parameter in workflow["spec"]["arguments"]["parameters"]:
+            assert set(parameter) == {"name", "value"} and isinstance(parameter["value"], str)
+            parameter["value"] = ""
+    assert plain == chosen
+
+
+@EACH
 def test_limits_of_numbers(runbook: Runbook) -> None:
     for parameter in runbook.parameters:
         good = good_body(runbook)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tiphys.install import check_cluster, check_controllers, check_overlays, check_rights, check_s3, upstream
+from tiphys.install import (
+    check_cluster,
+    check_controllers,
+    check_events,
+    check_overlays,
+    check_rights,
+    check_s3,
+    upstream,
+)
 from tiphys.install.findings import Finding
 from tiphys.install.given import S3
 from tiphys.install.kube import Kube
@@ -31,5 +39,6 @@ def examine(kube: Kube, objects: list[Object], s3: S3 | None) -> Iterator[Findin
             yield check_controllers.look(kube, part)
     yield check_cluster.storage_class(kube)
     yield from check_cluster.namespace(kube)
+    yield from check_events.look(kube)
     yield from check_overlays.look(kube, objects)
     yield check_s3.look(kube, s3)

@@ -6,14 +6,20 @@ import shlex
 from collections.abc import Sequence
 
 from steps.undelivered import LABEL, Letter, is_run, read
-from tiphys.runs.api import Cluster
+from tiphys.runs.api import ARGO, Cluster
 
 
-def letters(cluster: Cluster) -> list[Letter]:
-    """Return the dead letters of a namespace, the oldest first, without those whose run is there."""
-    path = f"/api/v1/namespaces/{cluster.namespace}/configmaps"
+def letters(cluster: Cluster, namespace: str = "") -> list[Letter]:
+    """Return the dead letters of a namespace, the oldest first, without those whose run is there.
+
+    Args:
+        cluster: whose they are.
+        namespace: that of the cluster's address where empty.
+    """
+    namespace = namespace or cluster.namespace
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
     found = [read(one) for one in cluster.call("GET", path, query={"labelSelector": LABEL})["items"]]
-    runs = cluster.list("workflows") if found else []
+    runs = cluster.call("GET", f"{ARGO}/namespaces/{namespace}/workflows")["items"] if found else []
     lost = [one for one in found if not any(is_run(one, run) for run in runs)]
     return sorted(lost, key=lambda one: (one.since, one.name))
 

@@ -116,13 +116,12 @@ class Worker:
             What was said the last time, None where it is there now.
         """
         meta = wanted["metadata"]
-        labels = {**meta.get("labels", {}), "events.argoproj.io/action-timestamp": str(int(time.time() * 1000))}
-        body = {**wanted, "metadata": {**meta, "labels": labels}}
         pause, pauses = FIRST_PAUSE, limit.pauses() if limit else None
         while True:
             await self._keep_pace(order)
+            labels = {**meta.get("labels", {}), "events.argoproj.io/action-timestamp": str(int(time.time() * 1000))}
             async with self._room:
-                failure = await self._create(resource, body)
+                failure = await self._create(resource, {**wanted, "metadata": {**meta, "labels": labels}})
             if failure is None:
                 return None
             wait = pause
