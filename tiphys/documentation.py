@@ -16,8 +16,7 @@ _HEAD = """\
 
 Start one with `tiphys submit NAME -p parameter=value --wait`, from the Argo UI, or by a POST of a JSON object with
 these names to `/NAME` of the webhook, where those marked so cannot be set. A parameter without a default has to be
-given. Runs on the same cluster wait for each other. Where there is a `dry-run`, it tells the plan, and fails where the
-run itself would be refused, with the same message and exit code.
+given. Runs on the same cluster wait for each other.
 """
 
 
@@ -39,7 +38,7 @@ def _cell(text: str) -> str:
 
 def _about(manifest: dict[str, Any]) -> str:
     annotations: dict[str, str] = manifest["metadata"].get("annotations", {})
-    return annotations.get("workflows.argoproj.io/description", "").strip()
+    return (annotations.get("tiphys.dev/about") or annotations.get("workflows.argoproj.io/description", "")).strip()
 
 
 def _template(manifest: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "backup",
         title="Backup",
+        summary="Copies a cluster's data to S3 while clients go on.",
         description=DESCRIPTION,
         parameters=workflow_parameters([backup]),
         service_account="tiphys-backups",

@@ -22,6 +22,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "check-cluster",
         title="Check cluster",
+        summary="Looks a cluster over and says what is wrong.",
         description=DESCRIPTION,
         parameters=workflow_parameters([check_cluster]),
         # It reads only, so it may look at a cluster that a drill or a backup is busy with.

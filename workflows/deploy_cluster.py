@@ -21,6 +21,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "deploy-cluster",
         title="Deploy cluster",
+        summary="Creates a cluster, or brings one to what is asked.",
         description=DESCRIPTION,
         parameters=workflow_parameters([deploy_cluster]),
     ) as template:

@@ -16,6 +16,7 @@ from steps.drill.report import drill_report
 from steps.drill.undo import drill_undo
 from steps.drill.verify import FILE as VERIFICATION
 from steps.drill.verify import drill_verify
+from workflows import forms
 from workflows.pack import (
     ARTIFACT_FOLDER,
     ONLY_TEMPORARY,
@@ -34,6 +35,7 @@ def drill_template(
     measure: StepCommand,
     *,
     title: str,
+    summary: str,
     description: str,
     question: str,
     found: Sequence[str] = (),
@@ -47,8 +49,9 @@ def drill_template(
         name: of the template.
         preflight: the step that checks all and changes nothing; it tells whether to go on, and whether to ask first.
         measure: the step that injects the fault and measures.
-        title: for the form.
-        description: for the form, in Markdown.
+        title: for the list of templates.
+        summary: in a line, for that list.
+        description: all of it, in Markdown.
         question: what the approval's form asks.
         found: options of `measure` that preflight finds out: its outputs of these names.
         affinity: of the measuring pod.
@@ -56,9 +59,15 @@ def drill_template(
         options: of the runbook.
     """
     commands = [preflight, measure, drill_verify, drill_report, drill_undo]
-    parameters = workflow_parameters(commands)
+    parameters = forms.grouped(workflow_parameters(commands), forms.DRILL)
     with runbook(
-        name, title=title, description=description, parameters=parameters, on_exit="afterwards", **options
+        name,
+        title=title,
+        summary=summary,
+        description=description,
+        parameters=parameters,
+        on_exit="afterwards",
+        **options,
     ) as template:
         preflighting = container(preflight, timeout="5m", **(preflight_options or {}))
         # Never again once its pod was lost: the fault may have been injected.

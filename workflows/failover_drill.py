@@ -26,6 +26,7 @@ def build() -> WorkflowTemplate:
         drill_preflight,
         drill_measure,
         title="Failover drill",
+        summary="Hits the primary and measures what clients feel.",
         description=DESCRIPTION,
         question="May this drill hit it?",
         # It tells the age of the newest backup before an outage, where there is a bucket.

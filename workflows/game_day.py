@@ -31,6 +31,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "game-day",
         title="Game day",
+        summary="Does several drills in order; one report with a score.",
         description=DESCRIPTION,
         parameters=[each for each in workflow_parameters(commands) if each.name != APPROVED],
         on_exit="afterwards",

@@ -21,6 +21,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "load-sample-data",
         title="Load sample data",
+        summary="Fills a cluster with rows to try things on.",
         description=DESCRIPTION,
         parameters=workflow_parameters([load_sample_data]),
     ) as template:

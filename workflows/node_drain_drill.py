@@ -27,6 +27,7 @@ def build() -> WorkflowTemplate:
         drain_preflight,
         drain_measure,
         title="Node drain drill",
+        summary="Drains a member's node and measures what clients feel.",
         description=DESCRIPTION,
         question="May this node be drained?",
         found=["node"],

@@ -23,6 +23,7 @@ from hera.workflows.models import (
     SemaphoreRef,
     Synchronization,
     ValueFrom,
+    WorkflowMetadata,
 )
 from hera.workflows.models import Parameter as ParameterModel
 
@@ -44,6 +45,12 @@ Error is a pod that was deleted or could not start. Every step can be run again:
 
 ONLY_TEMPORARY = "asInt(lastRetry.exitCode) == 75"
 """For steps that must not start again after their pod was lost, such as the one that injects a fault."""
+
+TITLE, LINE = "workflows.argoproj.io/title", "workflows.argoproj.io/description"
+"""Annotations that Argo's lists show in place of the name; they cut a line off at the column's width."""
+
+ABOUT = "tiphys.dev/about"
+"""Annotation with the whole description, in Markdown, for the docs page and the tool."""
 
 _VARIABLES = {"namespace": "namespace", "workflow": "name"}
 
@@ -204,10 +211,22 @@ def workflow_parameters(commands: Iterable[StepCommand]) -> list[ParameterModel]
     ]
 
 
+def titled(title: str, parameters: Iterable[str]) -> WorkflowMetadata | None:
+    """Return what runs are called in Argo's list: their title, cluster and fault; None where they have no cluster.
+
+    Args:
+        title: of the template.
+        parameters: names of its parameters.
+    """
+    shown = [f"{{{{workflow.parameters.{each}}}}}" for each in ("cluster", "fault") if each in set(parameters)]
+    return WorkflowMetadata(annotations={TITLE: f"{title}: {', '.join(shown)}"}) if shown else None
+
+
 def runbook(
     name: str,
     *,
     title: str,
+    summary: str,
     description: str,
     parameters: list[ParameterModel],
     entrypoint: str | None = None,
@@ -222,7 +241,8 @@ def runbook(
     Args:
         name: of the template and of its file.
         title: short, for the Argo UI.
-        description: Markdown, for the Argo UI.
+        summary: of 60 characters at most: so much the list of the Argo UI shows of it.
+        description: all of it, in Markdown.
         parameters: from :func:`workflow_parameters`.
         entrypoint: name of the template to start with; `name` where None.
         on_exit: name of the exit handler's template.
@@ -241,8 +261,9 @@ def runbook(
         service_account_name=service_account,
         active_deadline_seconds=deadline_seconds,
         metrics=metrics.of(name) if any(each.name == "cluster" for each in parameters) else None,
-        annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},
+        annotations={TITLE: title, LINE: summary, ABOUT: description},
         labels={"app.kubernetes.io/part-of": "tiphys"},
+        workflow_metadata=titled(title, [each.name for each in parameters]),
         synchronization=Synchronization(
             mutexes=[Mutex(name=mutex)] if mutex else None, semaphores=[limit] if limited else None
         )

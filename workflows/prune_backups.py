@@ -22,6 +22,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "prune-backups",
         title="Prune backups",
+        summary="Removes the backups that no rule keeps.",
         description=DESCRIPTION,
         parameters=workflow_parameters([prune_backups]),
         service_account="tiphys-backups",

@@ -7,6 +7,7 @@ from hera.workflows import Steps, WorkflowTemplate
 from steps.backup.find_backup import find_backup
 from steps.backup.restore import restore
 from steps.mysql.deploy_cluster import deploy_cluster
+from workflows.forms import grouped
 from workflows.pack import call, container, runbook, workflow_parameters
 from workflows.sizes import MOVING
 
@@ -31,8 +32,12 @@ def build() -> WorkflowTemplate:
     with runbook(
         "restore",
         title="Restore a backup",
+        summary="Restores a backup, whole or in part, and checks it.",
         description=DESCRIPTION,
-        parameters=workflow_parameters([restore, deploy_cluster]),
+        parameters=grouped(
+            workflow_parameters([restore, deploy_cluster]),
+            {"New cluster": [each.name for each in deploy_cluster.parameters if each.name != "cluster"]},
+        ),
     ) as template:
         finding = container(find_backup, s3=True, backup_key=True)
         deploying = container(deploy_cluster)

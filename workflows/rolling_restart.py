@@ -23,6 +23,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "rolling-restart",
         title="Rolling restart",
+        summary="Restarts every server, one after another.",
         description=DESCRIPTION,
         parameters=workflow_parameters([rolling_restart]),
         on_exit="afterwards",

@@ -21,6 +21,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "scale-cluster",
         title="Scale cluster",
+        summary="Adds or removes servers and Routers, one at a time.",
         description=DESCRIPTION,
         parameters=workflow_parameters([scale_cluster]),
     ) as template:

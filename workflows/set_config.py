@@ -28,6 +28,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "set-config",
         title="Set config",
+        summary="Sets server variables on every member, or on none.",
         description=DESCRIPTION,
         parameters=workflow_parameters([set_config]),
         on_exit="afterwards",

@@ -27,6 +27,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "set-topology",
         title="Set topology",
+        summary="Lets one member take writes, or all of them.",
         description=DESCRIPTION,
         parameters=workflow_parameters([set_topology]),
         entrypoint="topology",

@@ -19,6 +19,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "start-game-days",
         title="Start game days",
+        summary="Starts a game day for every cluster that wants one.",
         description=DESCRIPTION,
         parameters=[],
         mutex="start-game-days",

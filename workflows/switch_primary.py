@@ -24,6 +24,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "switch-primary",
         title="Switch primary",
+        summary="Makes another member the primary; no server stops.",
         description=DESCRIPTION,
         parameters=workflow_parameters([switch_primary]),
         on_exit="afterwards",

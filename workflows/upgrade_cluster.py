@@ -30,6 +30,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "upgrade-cluster",
         title="Upgrade cluster",
+        summary="Moves to another version of MySQL, server by server.",
         description=DESCRIPTION,
         parameters=workflow_parameters([check_upgrade, upgrade_cluster]),
         entrypoint="upgrade",

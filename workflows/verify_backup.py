@@ -34,6 +34,7 @@ def build() -> WorkflowTemplate:
     with runbook(
         "verify-backup",
         title="Verify a backup",
+        summary="Restores a backup into a scratch cluster to prove it.",
         description=DESCRIPTION,
         parameters=workflow_parameters([verify_prepare]),
         on_exit="afterwards",

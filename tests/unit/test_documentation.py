@@ -48,3 +48,11 @@ def test_schedules_stand_in_one_table() -> None:
         "spec": {"schedules": ["*/5 * * * *"], "timezone": "UTC"},
     }
     assert "| `reap` | `*/5 * * * *` UTC | Cleans up. |" in runbooks_page([cron])
+
+
+def test_the_page_has_the_whole_description_and_not_the_line_of_argo_s_list() -> None:
+    one = template("drill", templates=[])
+    one["metadata"]["annotations"]["tiphys.dev/about"] = "Does it.\n\nAnd more.\n"
+    page = runbooks_page([one])
+    assert "Does it.\n\nAnd more.\n" in page
+    assert "Does drill." not in page

@@ -12,7 +12,7 @@ from tiphys.runs.api import Object, is_internal
 from tiphys.runs.nodes import ENDED, outputs_of, phase_of, seconds_of, took, waits_for, when
 from tiphys.runs.rules import expected, rules_of
 
-ABOUT = "workflows.argoproj.io/description"
+ABOUT, LINE = "tiphys.dev/about", "workflows.argoproj.io/description"
 TITLE = "workflows.argoproj.io/title"
 WIDTH = 80
 _ITEM = re.compile(r"(?:[-*]|\d+\.) +")
@@ -27,14 +27,9 @@ def template_rows(templates: Sequence[Object]) -> list[dict[str, str]]:
 
 
 def purpose(template: Object) -> str:
-    """Return what a template is for in one line: the beginning of its description, else its title.
-
-    It ends before the first `. `, `: ` or ` (`: what stands in brackets is for the page of the one template.
-    """
+    """Return what a template is for in one line: what Argo's list says of it, else its title."""
     notes = template["metadata"].get("annotations") or {}
-    first = " ".join(str(notes.get(ABOUT) or "").split("\n\n")[0].split())
-    for end in (". ", ": ", " ("):
-        first = first.partition(end)[0]
+    first = str(notes.get(LINE) or "").strip().partition("\n")[0]
     return first.rstrip(".") or str(notes.get(TITLE) or "")
 
 
@@ -49,7 +44,8 @@ def parameter_rows(template: Object) -> list[dict[str, Any]]:
 def template_page(template: Object) -> list[str]:
     """Return what `tiphys templates NAME` shows: description, parameters, and how to run it."""
     name = template["metadata"]["name"]
-    about = str((template["metadata"].get("annotations") or {}).get(ABOUT) or "").strip()
+    notes = template["metadata"].get("annotations") or {}
+    about = str(notes.get(ABOUT) or notes.get(LINE) or "").strip()
     parameters = parameter_rows(template)
     lines = [*in_width(about), ""] if about else []
     lines.append("Parameters:" if parameters else "It has no parameters.")
