@@ -15,8 +15,8 @@ _WHOLE = frozenset({"ansi", "traditional"})
 _OPTIONS = {"time_zone": "default_time_zone"}
 """Variables that a my.cnf sets by another name: with their own in it a server does not start."""
 _VARIABLES = {option: variable for variable, option in _OPTIONS.items()}
-PLUGINS = re.compile(r"(group_replication|clone|mysqlx|rpl_semi_sync|authentication|connection_control)_.*")
-"""Variables of plugins. A new pod's server starts before there are any, and not at all if it has to know these."""
+PLUGINS = re.compile(r"(group_replication|clone|mysqlx|rpl_semi_sync|authentication|connection_control)_.*|.*\..*")
+"""Variables of plugins and components. A new pod's server starts before it has any: it must not need to know them."""
 _BLOCKS = {
     8: ("replica_checkpoint_group", "slave_checkpoint_group"),
     128: ("join_buffer_size",),

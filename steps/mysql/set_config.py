@@ -27,6 +27,7 @@ from steps.mysql.connection import SERVER_PORT, Credentials, query, root_credent
 from steps.mysql.restart_plan import Method, life_of, risks
 from steps.mysql.settings import forbidden, parse
 from steps.mysql.settings_apply import NotTaken, let_in, put_back_through, remember, set_everywhere
+from steps.mysql.settings_check import sources_of
 from steps.mysql.settings_plan import WIDTH, Plan, State
 from steps.mysql.settings_roll import bring_back, expiry, roll
 from steps.mysql.settings_survey import TIMEOUT, Seen, survey
@@ -52,8 +53,8 @@ class Configured:
 @option(
     "--settings",
     default=None,
-    help="What is to be set: name=value, one a line or between semicolons, or a piece of a my.cnf. Empty shows where "
-    "members and the ConfigMap differ from spec.mycnf, and mends them to it.",
+    help="What is to be set: name=value, one a line or between semicolons, or a piece of a my.cnf. name=DEFAULT takes "
+    "it away again. Empty shows where members and the ConfigMap differ from spec.mycnf, and mends them to it.",
 )
 @option(
     "--member-timeout-seconds",
@@ -218,8 +219,8 @@ def _read_back(kube: Kube, cluster: str, credentials: Credentials, plan: Plan, o
 
 def _compare(connection: Any, pod: str, plan: Plan) -> None:
     server = server_of(connection, pod)
-    state = State(pod, server.settings, server.persisted)
-    if other := [one for one in plan.wanted if not state.has(one)]:
+    state = State(pod, server.settings, server.persisted, sources_of(connection, plan.wanted))
+    if other := [one for one in plan.wanted if not state.took(one)]:
         has = ", ".join(f"{one.name}={state.settings.get(one.name)!r} and not {one.written!r}" for one in other)
         raise NotTaken(pod, f"it has {has}, read back")
 

@@ -10,7 +10,10 @@ from steps.errors import BadParameters
 from steps.mysql import cnf
 from steps.mysql.definition import OURS
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?")
+"""Of a variable; those of a component are named after it, such as validate_password.length."""
+DEFAULT = "DEFAULT"
+"""Asks for what the server has where nobody says anything else."""
 _SIZE = re.compile(r"(\d+)([KMGTPE])", re.IGNORECASE)
 _UNITS = "KMGTPE"
 _SEPARATOR = re.compile(r"""('[^'\n]*'|"[^"\n]*")|[^\S\n]*;[^\S\n]*""")
@@ -157,16 +160,20 @@ class Setting:
         value: a number where it is one (sizes such as 1G in bytes), else the text.
         written: the value as it was written, for a my.cnf.
         is_bare: whether only the name was written, which switches on.
+        is_default: whether the server's own default is asked for, and nothing is to be written down.
     """
 
     name: str
     value: int | float | str
     written: str
     is_bare: bool = False
+    is_default: bool = False
 
 
 def parse(text: str) -> list[Setting]:
     """Return the settings in a text: ``name=value``, on lines or separated by semicolons, or a piece of a my.cnf.
+
+    ``name=DEFAULT`` asks for the server's default. ``name=`` is the empty text, which is a value of its own (sql_mode).
 
     Raises:
         BadParameters: a line is no setting, a section is not mysqld's, or a variable is given twice.
@@ -187,7 +194,9 @@ def parse(text: str) -> list[Setting]:
             was = found[line.name].written
             raise BadParameters(f"settings: {line.name} is given twice ({was!r} and {line.written!r}); say which")
         if line.name:
-            found[line.name] = Setting(line.name, _typed(line.written), line.written, line.value is None)
+            default = line.written.upper() == DEFAULT
+            written = DEFAULT if default else line.written
+            found[line.name] = Setting(line.name, _typed(written), written, line.value is None, default)
     if not found:
         raise BadParameters("settings: there is none in it; give name=value, such as max_connections=300")
     return list(found.values())
@@ -211,8 +220,10 @@ def forbidden(settings: Sequence[Setting]) -> list[str]:
     found = []
     for one in settings:
         name = one.name.replace("slave", "replica")  # both say the same variable
-        if OURS.fullmatch(name):
-            why = next((why for names, why in _OURS.items() if names.fullmatch(name)), _OPERATORS)
+        own = name.rpartition(".")[2]  # without the component's name
+        if OURS.fullmatch(name) or OURS.fullmatch(own):
+            says = (why for names, why in _OURS.items() if names.fullmatch(name) or names.fullmatch(own))
+            why = next(says, _OPERATORS)
             found.append(f"{one.name} must not be changed here: {why}")
         elif why := FORBIDDEN.get(name) or next((why for names, why in _KINDS.items() if names.fullmatch(name)), ""):
             found.append(f"{one.name} must not be changed here: {why}")

@@ -116,6 +116,10 @@ def _taking(pod: str) -> Iterator[None]:
 
 
 def _give(connection: Any, verb: str, one: Setting) -> None:
+    if one.is_default:
+        name = quoted(one.name)
+        query(connection, f"SET GLOBAL {name} = DEFAULT" if verb == "GLOBAL" else f"RESET PERSIST IF EXISTS {name}")
+        return
     query(connection, f"SET {verb} {quoted(one.name)} = %s", [typed(connection, one.name, one.value)])
 
 

@@ -1,15 +1,16 @@
 """Whether a server would take settings, asked of the server itself before anything is changed.
 
-What is known of 9.7 (tried): ``SET GLOBAL x = @@global.x`` changes nothing and says whether x exists (1193), is of
-sessions only or read-only (1238); with STRICT_ALL_TABLES a value out of range is an error (1231) and not cut to fit;
-``SET PERSIST_ONLY`` takes any number, so a static variable's range is read from performance_schema.
+What is known of 9.7 (tried): a SET of two variables looks at both before it sets either, so one whose second part is
+wrong only says whether the first exists (1193), is of sessions only or read-only (1238), or has no default; with
+STRICT_ALL_TABLES a value out of range is an error (1231) and not cut to fit; ``SET PERSIST_ONLY`` takes any number, so
+a static variable's range is read from performance_schema.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mysql.connector
@@ -18,7 +19,9 @@ from steps.mysql.cnf import rounded
 from steps.mysql.connection import query, quoted
 from steps.mysql.settings import Setting
 
-UNKNOWN_VARIABLE, READ_ONLY, NOT_GLOBAL = 1193, 1238, 1228
+UNKNOWN_VARIABLE, READ_ONLY, NOT_GLOBAL, WRONG_VALUE = 1193, 1238, 1228, 1231
+NO_MODE = "TIPHYS_ONLY_ASKS"
+"""No mode of sql_mode, and so what fails where a SET is to be looked at only."""
 NO_VALUE = frozenset({1115, 1210, 1231, 1232, 1273, 1286, 1292, 1298, 1649})
 """Errors that say that a value is none: of any variable, or an unknown character set, collation, engine, time zone."""
 SCOPE_SQL = "SELECT variable_scope FROM performance_schema.variables_metadata WHERE variable_name = %s"
@@ -27,6 +30,8 @@ KIND_SQL = "SELECT data_type FROM performance_schema.variables_metadata WHERE va
 NAMES_SQL = "SELECT variable_name FROM performance_schema.global_variables"
 ALL_SQL = "SELECT variable_name, variable_value FROM performance_schema.global_variables"
 VALUE_SQL = "SELECT variable_value FROM performance_schema.global_variables WHERE variable_name = %s"
+
+SOURCE_SQL = "SELECT variable_source FROM performance_schema.variables_info WHERE variable_name = %s"
 
 RESERVE = 20
 """Connections, or prepared statements, that a lowered limit has to leave free beyond the most that were in use."""
@@ -38,6 +43,8 @@ USED = {
     "max_prepared_stmt_count": f"{_STATUS}('Prepared_stmt_count')",
 }
 """Limits with which a server takes a value that locks clients out, and how it is asked what they use."""
+DEFAULTS = {"max_connections": 151, "max_user_connections": 0, "max_prepared_stmt_count": 16382}
+"""Of these limits (9.7.4): a server does not tell a default that it does not have."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +76,34 @@ def check(connection: Any, settings: Sequence[Setting]) -> list[Answer]:
     return [_check(connection, one) for one in settings]
 
 
+def sources_of(connection: Any, settings: Sequence[Setting]) -> dict[str, str]:
+    """Return where a server has the values from of which the default is asked for, by name."""
+    names = [one.name for one in settings if one.is_default]
+    return {name: str(rows[0][0]) for name in names if (rows := query(connection, SOURCE_SQL, [name]))}
+
+
 def _check(connection: Any, one: Setting) -> Answer:
     rows = query(connection, VALUE_SQL, [one.name])
     if not rows:
         return Answer(one.name, refused=f"there is no variable {one.name} in this server{_meant(connection, one.name)}")
-    now, dynamic = str(rows[0][0]), True
-    try:
-        query(connection, f"SET GLOBAL {quoted(one.name)} = @@GLOBAL.{quoted(one.name)}")
-    except mysql.connector.Error as error:
-        if error.errno not in (READ_ONLY, NOT_GLOBAL) or "SESSION variable" in str(error.msg):
-            return Answer(one.name, now=now, refused=f"{one.name} cannot be set: {error.msg}")
-        dynamic = False
+    now, error = str(rows[0][0]), _asked(connection, one)
+    if error and (error.errno not in (READ_ONLY, NOT_GLOBAL) or "SESSION variable" in str(error.msg)):
+        return Answer(one.name, now=now, refused=f"{one.name} cannot be set: {error.msg}")
+    dynamic = error is None
+    if one.is_default:
+        return Answer(one.name, dynamic, now, _too_few(connection, replace(one, value=DEFAULTS.get(one.name, "")), now))
     refused = _out_of_range(connection, one, now) or _too_few(connection, one, now)
     return Answer(one.name, dynamic, now, refused or (_not_in_a_session(connection, one) if dynamic else ""))
+
+
+def _asked(connection: Any, one: Setting) -> mysql.connector.Error | None:
+    """Return why a server would not set a variable to the value that it has, or to its default; nothing is set."""
+    value = "DEFAULT" if one.is_default else f"@@GLOBAL.{quoted(one.name)}"
+    try:
+        query(connection, f"SET GLOBAL {quoted(one.name)} = {value}, SESSION sql_mode = '{NO_MODE}'")
+    except mysql.connector.Error as error:
+        return None if error.errno == WRONG_VALUE and NO_MODE in str(error.msg) else error
+    return None
 
 
 def _not_in_a_session(connection: Any, one: Setting) -> str:
@@ -135,7 +157,8 @@ def _out_of_range(connection: Any, one: Setting, now: str) -> str:
         return ""
     if isinstance(one.value, str) or (kind == "Integer" and isinstance(one.value, float)):
         return f"{one.name}={one.written}: expected {'a whole number' if kind == 'Integer' else 'a number'}"
-    if kind == "Integer" and low and high and not int(low) <= one.value <= int(high):
+    # Components tell 0 to 0 of all their numbers.
+    if kind == "Integer" and low and high and low != high and not int(low) <= one.value <= int(high):
         return f"{one.name}={one.written} is out of range: expected {low} to {high}"
     if kind == "Integer" and isinstance(one.value, int):
         settings = {str(name): str(value) for name, value in query(connection, ALL_SQL)}

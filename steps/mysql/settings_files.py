@@ -13,6 +13,7 @@ from steps.errors import BadParameters, Refused, Temporary
 from steps.kube.client import Kube, Object
 from steps.kube.errors import Conflict
 from steps.log import log
+from steps.mysql.cnf import settings_of
 
 EXTRA = "99-extra.cnf"
 """Key of the ConfigMap that holds ``spec.mycnf``."""
@@ -47,6 +48,13 @@ def read_file(kube: Kube, cluster: str) -> tuple[str, str]:
 def text_of(found: Object) -> str:
     """Return what a cluster's ConfigMap holds of ``spec.mycnf``."""
     return str((found.get("data") or {}).get(EXTRA) or "")
+
+
+def of_operator(kube: Kube, cluster: str) -> dict[str, str]:
+    """Return the variables that other files of the ConfigMap set, which nobody is to change, with the file's key."""
+    data = kube.get("configmaps", config_map(cluster)).get("data") or {}
+    texts = {key: str(text) for key, text in data.items() if key.endswith(".cnf") and key != EXTRA}
+    return {name: key for key, text in texts.items() for name in settings_of(text)}
 
 
 def read(kube: Kube, cluster: str) -> Files:

@@ -15,6 +15,8 @@ WIDTH = 80
 NARROWEST = 8
 HEAD = ("setting", "kind", "where", "now", "wanted", "takes effect")
 NOTHING = "nothing"
+COMPILED, DYNAMIC, COMMAND_LINE = "COMPILED", "DYNAMIC", "COMMAND_LINE"
+"""Where a server has a value from (``variable_source``): nobody has said any; set since it started; its arguments."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +27,32 @@ class State:
         pod: it runs in.
         settings: its global variables, by name.
         persisted: what its mysqld-auto.cnf has, which counts more than any my.cnf, by name.
+        sources: where it has the values from of which the default is asked for, by name.
     """
 
     pod: str
     settings: Mapping[str, str]
     persisted: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, one: Setting) -> bool:
         """Tell whether it runs with a setting, and will after its next start."""
+        if one.is_default:
+            return one.name not in self.persisted and self.runs_with(one)
         kept = self.persisted.get(one.name)
         will = kept is None or agrees(one.name, one.written, {**self.settings, one.name: kept})
         return will and self.runs_with(one)
 
     def runs_with(self, one: Setting) -> bool:
-        """Tell whether it runs with a setting."""
+        """Tell whether it runs with a setting. A default that was set while it ran is not known from another value."""
+        if one.is_default:
+            return self.sources.get(one.name) == COMPILED
         return one.name in self.settings and agrees(one.name, one.written, self.settings)
+
+    def took(self, one: Setting) -> bool:
+        """Tell whether it has a setting that it has just been given, or was just started with."""
+        was_set = one.is_default and one.name not in self.persisted and self.sources.get(one.name) == DYNAMIC
+        return was_set or self.has(one)
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ class Plan:
             groups.setdefault((shown, effect), []).append(state.pod)
         for where, text in (("spec.mycnf", self.before.mycnf or ""), ("ConfigMap", self.before.file)):
             told = settings_of(text).get(one.name)
-            done = told is not None and same(told, one.written)
+            done = told is None if one.is_default else told is not None and same(told, one.written)
             effect = "is so" if done else "new pods" if where == "ConfigMap" else "written"
             groups.setdefault((NOTHING if told is None else told, effect), []).append(where)
         made = [(", ".join(places), now, one.written, effect) for (now, effect), places in groups.items()]
@@ -115,8 +128,10 @@ class Plan:
 
 def to_set(files: Files, wanted: Sequence[Setting]) -> Files:
     """Return what is to be written down where settings are asked for: the rest stays as it is."""
-    values = {one.name: one.written for one in wanted}
-    return Files(_merged(files.mycnf or "", values), _merged(files.file, values))
+    values = {one.name: one.written for one in wanted if not one.is_default}
+    drop = [one.name for one in wanted if one.is_default]
+    mycnf = _merged(files.mycnf or "", values, drop) if values or files.mycnf else files.mycnf
+    return Files(mycnf, _merged(files.file, values, drop))
 
 
 def to_mend(files: Files) -> tuple[Files, tuple[str, ...]]:
@@ -131,6 +146,7 @@ def _merged(text: str, values: Mapping[str, str], drop: Sequence[str] = (), loos
     """Return a text with settings in it; the very text where it has them, however it writes them."""
     has = settings_of(text)
     lacking = {name: value for name, value in values.items() if name not in has or not same(has[name], value)}
+    drop = [name for name in drop if name in has]
     return merged(text, lacking, drop, loose) if lacking or drop else text
 
 

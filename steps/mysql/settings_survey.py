@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steps.check.drift import judge_members_settings
@@ -18,8 +18,8 @@ from steps.mysql.cnf import settings_of
 from steps.mysql.connection import SERVER_PORT, Credentials, session
 from steps.mysql.restart_plan import SERVER_CONTAINER
 from steps.mysql.settings import Setting, forbidden, of_names, warnings
-from steps.mysql.settings_check import check
-from steps.mysql.settings_plan import Plan, State, to_mend, to_set
+from steps.mysql.settings_check import check, sources_of
+from steps.mysql.settings_plan import COMMAND_LINE, Plan, State, to_mend, to_set
 from steps.mysql.topology import server_addresses
 from steps.mysql.waiting import Sight
 
@@ -64,12 +64,14 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
     else:
         wanted = [one for one in asked if not forbidden([one])]
         against += forbidden(asked) + too_big(sight.servers, wanted)
+        against += not_by_default(wanted, settings_files.of_operator(kube, cluster))
         after = to_set(files, wanted)
         notes += warnings(wanted)
-    servers, answers = list[Server](), {}
+    servers, answers, sources = list[Server](), {}, {}
     for pod, address in server_addresses(sight.servers).items():
         with session(address, SERVER_PORT, credentials, what=pod, timeout=TIMEOUT, read_timeout=TIMEOUT) as connection:
             servers.append(server_of(connection, pod))
+            sources[pod] = sources_of(connection, wanted)
             answers[pod] = {answer.name: answer for answer in check(connection, wanted)}
     taken, dynamic = [], {}
     for one in wanted:
@@ -90,13 +92,29 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
             "its pod is new"
             for name in dropped
         ]
-    states = tuple(State(server.pod, server.settings, server.persisted) for server in servers)
+    against += [
+        f"{name}=DEFAULT: the arguments of the server in {pod} set it, so a default would go with its next start"
+        for pod, found in sources.items()
+        for name, source in found.items()
+        if source == COMMAND_LINE
+    ]
+    states = tuple(State(one.pod, one.settings, one.persisted, sources[one.pod]) for one in servers)
     notes += [
         f"nobody asked for a value of what the members have otherwise: {one.seen}"
         for one in judge_members_settings(_without(servers, wanted))
         if one.severity != OK
     ]
     return Seen(Plan(tuple(taken), dynamic, states, files, after, dropped), against, notes)
+
+
+def not_by_default(wanted: Sequence[Setting], operators: Mapping[str, str]) -> list[str]:
+    """Return of which settings there is no default in this cluster: the operator's files give them a value."""
+    return [
+        f"{one.name}=DEFAULT: {operators[one.name]} of the cluster's ConfigMap sets it, so a default would go with the "
+        "next start; give a value"
+        for one in wanted
+        if one.is_default and one.name in operators
+    ]
 
 
 def too_big(pods: Sequence[Object], wanted: Sequence[Setting]) -> list[str]:

@@ -175,8 +175,18 @@ def test_every_member_and_all_that_is_written_down_has_the_setting_and_nobody_wa
     again = run("max_connections=300")
     assert again.changed == "" and "everything is so already" in again.summary
 
+    pods.kube.patch("configmaps", "demo-initconf", {"data": {"00-basics.cnf": "[mysqld]\nsync_binlog=1\n"}})
+    with pytest.raises(BadParameters, match="sync_binlog=DEFAULT: 00-basics.cnf of the cluster's ConfigMap sets it"):
+        run("max_connections=DEFAULT; sync_binlog=DEFAULT")
+    back = run("max_connections=DEFAULT")
+    assert back.changed == "max_connections" and back.restarted == ""
+    assert of_all(pods, "max_connections") == [151, 151, 151] and read(pods.kube, "demo") == FILES
+    for pod in pods.servers:
+        assert sql(pods, pod, "SELECT * FROM performance_schema.persisted_variables") == []
+
 
 def test_where_the_third_member_refuses_all_is_as_it_was(pods: Pods) -> None:
+    run("max_connections=222")
     first = primary(pods.kube)
     third = max(pods.servers)
     for pod in pods.servers:
@@ -192,7 +202,7 @@ def test_where_the_third_member_refuses_all_is_as_it_was(pods: Pods) -> None:
             )
     before = everything(pods)
     with pytest.raises(NotTaken) as raised:
-        run("max_connections=300; innodb_ft_server_stopword_table=words/stop")
+        run("max_connections=DEFAULT; innodb_ft_server_stopword_table=words/stop")
     assert str(raised.value).startswith(
         f"{third} did not take the settings: Variable 'innodb_ft_server_stopword_table'"
     )

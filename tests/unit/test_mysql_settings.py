@@ -18,9 +18,10 @@ from steps.mysql.cnf import agrees, merged, settings_of
 from steps.mysql.connection import close, connect, query
 from steps.mysql.settings import Setting, forbidden, parse, warnings
 from steps.mysql.settings_apply import Kept, NotTaken, differing, put_back, remember, set_everywhere
-from steps.mysql.settings_check import Answer, check
+from steps.mysql.settings_check import Answer, check, sources_of
 from steps.mysql.settings_files import Files
 from steps.mysql.settings_plan import Plan, State, to_mend, to_set
+from steps.mysql.settings_survey import not_by_default
 from steps.mysql.settings_undo import Before
 from tiphys.local import mysql_packages
 
@@ -140,6 +141,53 @@ def test_a_table_keeps_to_a_terminal_and_has_every_name_whole() -> None:
     assert all(name in table for name in names) and "orders-eu-2" in table, table
 
 
+def test_a_default_is_asked_for_by_its_word_and_taken_out_of_what_is_written_down() -> None:
+    asked = parse("max_connections=default; long-query-time = DEFAULT; sql_mode=; back_log=200")
+    assert {one.name for one in asked if one.is_default} == {"max_connections", "long_query_time"}
+    assert values("sql_mode=") == {"sql_mode": ""}, "the empty text is a value"
+    text = "# ours\n[mysqld]\nlong_query_time = 10\nloose_x.y=1\n"
+    written = to_set(Files(text, f"{text}max_connections=300\n"), asked)
+    kept = "# ours\n[mysqld]\nloose_x.y=1\nsql_mode=\nback_log=200\n"
+    assert (written.mycnf, written.file) == (kept, kept)
+    assert to_set(Files(None, "[mysqld]\n"), asked[:1]) == Files(None, "[mysqld]\n"), "nothing is written for it"
+    assert forbidden(parse("super_read_only=DEFAULT; binlog_format=DEFAULT")) == [
+        "super_read_only must not be changed here: another runbook or the group itself changes it",
+        "binlog_format=DEFAULT: group replication takes rows only; allowed: ROW",
+    ]
+
+
+def test_a_default_is_there_where_nobody_has_said_anything_else() -> None:
+    (one,) = parse("back_log=DEFAULT")
+    said, now = {"back_log": "200"}, {"back_log": "151"}
+    states = (
+        State("a", now, {}, {"back_log": "COMPILED"}),
+        State("b", said, {}, {"back_log": "EXPLICIT"}),
+        State("c", now, {"back_log": "200"}, {"back_log": "COMPILED"}),
+        State("d", now, {}, {"back_log": "DYNAMIC"}),
+    )
+    assert [each.has(one) for each in states] == [True, False, False, False]
+    assert [each.took(one) for each in states] == [True, False, False, True]
+    plan = Plan((one,), {"back_log": False}, states, Files("", ""), Files("", ""))
+    assert plan.restarts == ["b", "d"] and list(plan.lacking) == ["b", "c", "d"]
+    lines = [line.split() for line in plan.table().splitlines()]
+    assert ["back_log", "static", "a", "151", "DEFAULT", "is", "so"] in lines
+    assert ["b", "200", "DEFAULT", "restart"] in lines and ["spec.mycnf,", "nothing", "DEFAULT", "is", "so"] in lines
+    assert not_by_default([one], {"back_log": "00-basics.cnf"})[0].startswith("back_log=DEFAULT: 00-basics.cnf of the")
+    assert not_by_default([one], {"other": "00-basics.cnf"}) == []
+
+
+def test_a_components_variable_has_a_dot_and_may_be_unknown_to_a_new_server() -> None:
+    (one,) = parse("validate_password.length = 12")
+    assert (one.name, one.value, forbidden([one])) == ("validate_password.length", 12, [])
+    assert merged("", {one.name: one.written}) == "[mysqld]\nloose_validate_password.length=12\n"
+    assert settings_of("[mysqld]\nloose_validate_password.length=12\n") == {one.name: "12"}
+    assert [
+        "files the server touches" in why for why in forbidden(parse("validate_password.dictionary_file=x; x.path=y"))
+    ] == [True, True]
+    with pytest.raises(BadParameters, match="is no setting"):
+        parse("a.b.c=1")
+
+
 def test_semicolons_in_quotes_are_part_of_a_value() -> None:
     text = "log_error_services='log_filter_internal; log_sink_json'; max_connections=300"
     assert values(text) == {"log_error_services": "log_filter_internal; log_sink_json", "max_connections": 300}
@@ -210,6 +258,36 @@ def test_a_word_that_the_server_does_not_know_is_found_before_anything_is_set(se
         assert says in said.refused and bool(says) == bool(said.refused), said
     assert query(server, "SELECT * FROM performance_schema.global_variables ORDER BY 1") == before
     assert query(server, session) == sessions
+
+
+def test_a_server_is_asked_for_its_default_and_keeps_what_it_has(server: Any) -> None:
+    query(server, "SET GLOBAL long_query_time = 3")
+    asked = parse("long_query_time=DEFAULT; back_log=DEFAULT; no_such=DEFAULT; max_connections=DEFAULT")
+    before = sources_of(server, asked)
+    assert before == {"long_query_time": "DYNAMIC", "back_log": "COMPILED", "max_connections": "COMPILED"}
+    late, static, unknown, limit = check(server, asked)
+    assert late == Answer("long_query_time", True, "3.000000") and (static.dynamic, static.refused) == (False, "")
+    assert "there is no variable no_such" in unknown.refused and limit.refused == ""
+    assert "timestamp" in check(server, parse("timestamp=DEFAULT"))[0].refused
+    check(server, parse("max_connections=300"))
+    assert sources_of(server, asked) == before, "to ask is not to set"
+    set_everywhere({"a": server}, {"a": asked[:1]}, set())
+    assert remember(server, {"long_query_time": True}) == [Kept("long_query_time", "10.000000", None)]
+
+
+def test_a_components_variable_is_set_kept_and_given_back(server: Any) -> None:
+    asked = parse("validate_password.length=12")
+    assert check(server, asked)[0].refused.startswith("there is no variable validate_password.length in this server")
+    query(server, "INSTALL COMPONENT 'file://component_validate_password'")
+    try:
+        assert check(server, asked) == [Answer("validate_password.length", True, "8")]
+        kept = remember(server, {"validate_password.length": True})
+        set_everywhere({"a": server}, {"a": asked}, set())
+        assert remember(server, {"validate_password.length": True}) == [Kept("validate_password.length", "12", "12")]
+        put_back(server, kept)
+        assert remember(server, {"validate_password.length": True}) == kept
+    finally:
+        query(server, "UNINSTALL COMPONENT 'file://component_validate_password'")
 
 
 def test_nothing_of_a_name_reaches_the_server_as_sql(server: Any) -> None:
