@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -20,6 +21,7 @@ from tiphys.local.client import Kube
 from tiphys.local.events.check import check
 from tiphys.local.events.delivery import Backoff, Pace
 from tiphys.local.events.store import Store
+from tiphys.local.events.worker import Worker
 
 SLOW, NAMED = Runbook("test-slow", DRILL.parameters), Runbook("test-named", DRILL.parameters)
 BODY = {"cluster": "demo", "note": "Not A Name"}
@@ -107,6 +109,38 @@ def test_too_many_wait_and_what_is_refused_becomes_a_letter(tmp_path: Path) -> N
         with running_gateway(settings):
             # The pace begins anew, and what waited was kept.
             eventually(lambda: of("test-slow") == 2)
+
+
+async def test_a_name_that_is_another_run_s_is_not_taken_for_ours(tmp_path: Path) -> None:
+    settings = new_home(tmp_path / "home")
+    letter = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "undelivered-"}}
+    letter["metadata"] |= {"namespace": "tiphys", "labels": {LABEL: "webhook"}}  # type: ignore[operator]
+
+    def workflow(name: str, cluster: str) -> dict[str, Any]:
+        spec = {
+            "workflowTemplateRef": {"name": "t"},
+            "arguments": {"parameters": [{"name": "cluster", "value": cluster}]},
+        }
+        meta = {"name": name, "namespace": "tiphys"}
+        return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": meta, "spec": spec}
+
+    with running("tiphys.local.apiserver", settings):
+        async with Kube.from_home(settings.home) as kube:
+            await kube.wait_ready(60)
+            store = Store(tmp_path / "events.sqlite")
+            for name in ("ours", "theirs", "taken"):
+                await kube.create("workflows", workflow(name, "a" if name == "ours" else "b"))
+            once = {"retryStrategy": {"steps": 1}}
+            await store.accept(workflow("ours", "a"), letter, once)
+            await store.accept(workflow("theirs", "a"), letter, once)
+            await store.accept(workflow("taken", "a"))
+            working = asyncio.create_task(Worker(kube, store).run())
+            while store.waiting():
+                await asyncio.sleep(0.1)
+            working.cancel()
+            assert len(await kube.list("configmaps", "tiphys", labels=LABEL)) == 1, "of `theirs` alone"
+            assert [store.find("tiphys", name) is None for name in ("ours", "theirs", "taken")] == [False, True, True]
+            await store.close()
 
 
 def test_a_store_of_an_older_version_is_taken_over(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Argo Events gives an event up after the trigger's retries, whatever went wrong, and leaves it in the dead letter. Here
 only what the API server refuses comes there: while it does not answer, or says that it cannot now, waiting helps, and
-an event on this platform has time. A trigger without a dead letter is tried for ever.
+an event on this platform has time. A trigger without a dead letter is tried for ever, but for a name that is taken.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ class Failure:
     Attributes:
         reason: what the API server said.
         lasts: whether it refused, so that another try will hardly fare better.
+        is_taken: whether the name is another run's, which no other try will change.
     """
 
     reason: str
     lasts: bool
+    is_taken: bool = False
 
 
 class Worker:
@@ -90,7 +92,11 @@ class Worker:
             took = round(time.monotonic() - started, 3)
             log.info("workflow created", extra={"workflow": meta["name"], "seconds": took})
             return
-        letter = dict(order.letter or {})
+        if order.letter is None:
+            log.error("the name is another run's", extra={"workflow": meta["name"], "error": failure.reason})
+            await self._store.refused(order.identity)
+            return
+        letter = dict(order.letter)
         # A letter that was written before a crash is the same letter afterwards.
         mark = hashlib.sha256(f"{order.identity} {meta['namespace']} {meta['name']}".encode()).hexdigest()[:10]
         letter["metadata"] = {"name": f"{letter['metadata'].get('generateName', '')}{mark}", **letter["metadata"]}
@@ -122,8 +128,8 @@ class Worker:
             labels = {**meta.get("labels", {}), "events.argoproj.io/action-timestamp": str(int(time.time() * 1000))}
             async with self._room:
                 failure = await self._create(resource, {**wanted, "metadata": {**meta, "labels": labels}})
-            if failure is None:
-                return None
+            if failure is None or (failure.is_taken and pauses is None):
+                return failure
             wait = pause
             if failure.lasts and pauses is not None:
                 try:
@@ -164,4 +170,4 @@ class Worker:
             found = await self._kube.get(resource, body["metadata"]["name"], body["metadata"]["namespace"])
         except ApiError as error:
             return Failure(str(error), False)
-        return None if fingerprint(found) == fingerprint(body) else Failure(said, True)
+        return None if fingerprint(found) == fingerprint(body) else Failure(said, True, is_taken=True)
