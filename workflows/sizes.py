@@ -19,7 +19,7 @@ def _size(cpu: str, memory: str, limit: str) -> ResourceRequirements:
 
 
 STEP = _size("50m", "128Mi", "512Mi")
-"""A step that asks, waits and writes: 70 MiB at most were seen."""
+"""A step that asks, waits and writes: 75 MiB at most were seen."""
 
 MEASURING = _size("250m", "192Mi", "1Gi")
 """A step whose clients measure outages: where it gets no processor its own pauses look like the servers'."""
