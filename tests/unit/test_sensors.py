@@ -16,11 +16,15 @@ from gateway_help import DRILL, template
 
 from eventsources.runbooks import build as build_event_source
 from eventsources.triggerable import NARROWED, WITHHELD, Runbook, runbook_of, triggerable
+from sensors.calendar import build as build_calendar
+from sensors.github import build as build_github
 from sensors.lua import environment, lua_class, script
 from sensors.runbooks import build as build_sensor
 from sensors.runbooks import sensor
 from steps.parameters import CLUSTER_NAME, NAMESPACE_NAME, OBJECT_NAME, Parameter, Text
+from steps.undelivered import LABEL, is_run, read
 from tiphys.local.events.check import check
+from tiphys.local.events.delivery import Backoff
 from tiphys.local.events.lua import ScriptError, run
 from tiphys.local.events.triggers import Refusal, fire
 
@@ -184,6 +188,34 @@ def test_targets_have_no_fallback_anywhere() -> None:
             if names[index] in ("cluster", "namespace", "backup"):
                 assert "value" not in parameter["src"]
         assert set(workflow["spec"]) == {"workflowTemplateRef", "arguments"}
+
+
+def test_every_trigger_is_delivered_at_least_once_at_a_pace_and_else_into_a_letter() -> None:
+    triggers = [each for build in (build_sensor, build_calendar, build_github) for each in build()["spec"]["triggers"]]
+    assert len(triggers) == 2 * len(triggerable()) + 1
+    for trigger in triggers:
+        last = trigger["dlqTrigger"]
+        assert trigger["atLeastOnce"] and last["atLeastOnce"], "Argo Events tries once without"
+        assert trigger["rateLimit"]["requestsPerUnit"] >= 1 and trigger["retryStrategy"]["steps"] > 1
+        assert sum(Backoff.of({**last["retryStrategy"], "jitter": 0}).pauses()) > 300, "an API server may be away"
+        letter, workflow = (one["template"]["k8s"]["source"]["resource"] for one in (last, trigger))
+        assert LABEL in letter["metadata"]["labels"] and "name" not in letter["metadata"]
+        assert letter["data"]["template"] == workflow["spec"]["workflowTemplateRef"]["name"]
+        assert {one["src"]["dependencyName"] for one in last["template"]["k8s"]["parameters"]} == {
+            trigger["template"]["conditions"]
+        }
+
+
+@EACH
+def test_a_letter_tells_what_its_run_would_have_been(runbook: Runbook) -> None:
+    wanted = sensor(RUNBOOKS)
+    wanted["metadata"]["namespace"] = "tiphys"
+    for everything in (False, True):
+        (fired,) = fire([wanted], "runbooks", runbook.name, event(good_body(runbook, everything), "k"))
+        assert fired.letter and is_run(read({**fired.letter, "metadata": {"name": "x"}}), fired.workflow)
+        other = good_body(runbook, everything) | {runbook.parameters[0].name: "other"}
+        (fired_other,) = fire([wanted], "runbooks", runbook.name, event(other, "k"))
+        assert not is_run(read({**fired.letter, "metadata": {"name": "x"}}), fired_other.workflow)
 
 
 def test_argo_events_can_start_the_sensor_s_pod() -> None:
