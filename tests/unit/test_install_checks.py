@@ -14,6 +14,7 @@ from test_undelivered import letter, run
 from tiphys.install import check_cluster, check_controllers, check_events, check_s3, ready, upstream
 from tiphys.install.given import S3
 from tiphys.install.kube import Kube
+from tiphys.runs.errors import Forbidden
 
 Object = dict[str, Any]
 MERGE = "application/merge-patch+json"
@@ -72,6 +73,22 @@ def test_a_controller_is_known_under_another_name_by_its_labels(kube: Kube) -> N
     server = {"app.kubernetes.io/part-of": "argo-workflows", "app.kubernetes.io/component": "server"}
     workload = deployment("argo-server", "mirror.test/team/cli:v4.1.2", 1, server)
     assert list(check_controllers._controllers(upstream.WORKFLOWS, [workload])) == []
+
+
+class Narrow(Kube):
+    """A person who may look into some namespaces only."""
+
+    def call(self, method: str, path: str, body: Object | None = None, **more: Any) -> Object:
+        """Refuse to list what is in all namespaces."""
+        if path.startswith("/apis/apps/") and "/namespaces/" not in path:
+            raise Forbidden("no")
+        return super().call(method, path, body, **more)
+
+
+def test_who_may_not_look_everywhere_is_told_where_was_looked(kube: Kube) -> None:
+    found = check_controllers.look(Narrow(kube.cluster, "dba"), upstream.EVENTS)
+    assert found.level == "warning"
+    assert found.text.endswith("no controller seen in argo-events, dba; you may not look elsewhere")
 
 
 def test_an_operator_is_one_as_a_stateful_set_as_a_stand_in_and_never_as_a_cluster_s_sidecar(kube: Kube) -> None:

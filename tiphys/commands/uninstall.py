@@ -54,7 +54,10 @@ def uninstall(kube: Kube, dry_run: bool, yes: bool, keep_secrets: bool, force: b
     what = f"{len(removal.going)} objects from namespace {kube.namespace} at {kube.cluster.host}"
     if not yes:
         click.confirm(f"Remove {what}?", abort=True)
-    others = remove.carry_out(kube, removal, seconds=timeout, report=_say)
+    try:
+        others = remove.carry_out(kube, removal, seconds=timeout, report=_say)
+    finally:
+        click.echo(CLEAR if sys.stdout.isatty() else "", nl=False)
     click.echo(f"Removed {what}.")
     if removal.namespace is None:
         click.echo(f"Namespace {kube.namespace} stays: it was there before the install.")
