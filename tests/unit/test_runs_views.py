@@ -18,7 +18,7 @@ from steps.parameters import CLUSTER_NAME, Parameter
 from tiphys.runs.arguments import faults
 from tiphys.runs.following import tree
 from tiphys.runs.lines import error_in, readable
-from tiphys.runs.listing import in_width, purpose, run_rows, table, template_page
+from tiphys.runs.listing import ABOUT, in_width, purpose, run_rows, table, template_page
 from tiphys.runs.logs import steps_with_pods
 from tiphys.runs.nodes import nodes_of, pod_name, rows, took, waits_for
 from tiphys.runs.rules import fault, rules_of
@@ -243,7 +243,7 @@ def test_a_templates_page_keeps_to_a_terminal() -> None:
             pages += 1
             page = template_page(template)
             assert [line for line in page if len(line) > 80] == [], file.name
-            said = template["metadata"]["annotations"]["workflows.argoproj.io/description"]
+            said = template["metadata"]["annotations"][ABOUT]
             assert " ".join(" ".join(page).split()).startswith(" ".join(said.split())), "no word is lost"
     assert pages > 10
 
