@@ -52,10 +52,12 @@ WITHHELD: dict[str, frozenset[str]] = {
     "restore": frozenset({"replace", "mycnf", "environment", "drills", "backups"}),
     # Sets a guard aside.
     "scale-cluster": frozenset({"allow-outage"}),
+    "rolling-restart": APPLICATION,
     # As deploy-cluster's mycnf. A caller may have mended what differs from what the cluster's owner has written.
     "set-config": frozenset({"settings"}),
     # That an application's writes will be refused is for people to accept.
     "set-topology": frozenset({"accept"}),
+    "switch-primary": APPLICATION,
     # What has no way back (another series, a downgrade), or goes without a backup, is for people to accept.
     "upgrade-cluster": frozenset({"accept", "backup-max-age"}),
 }

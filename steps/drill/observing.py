@@ -8,7 +8,8 @@
     seen.write_downtime, seen.of["switch"], seen.lost
 
 The clients are those of a drill's ledger, and so are the definitions (:mod:`steps.drill.outages`) and the search for
-lost writes (:mod:`steps.drill.verification`). What they wrote is deleted at the end, whatever happened.
+lost writes (:mod:`steps.drill.verification`). What they wrote is deleted at the end, whatever happened. Users of an
+application (:mod:`steps.drill.users`) may be watched on the same clock; how it answers keeps nobody from anything.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from types import TracebackType
 from steps.drill import rows
 from steps.drill.attempts import Outcome
 from steps.drill.clock import Clock, Heartbeat
+from steps.drill.felt import Felt, felt
 from steps.drill.ledger import ClientRecord, Endpoint, Ledger, Recorded
 from steps.drill.outages import Downtime, downtime
+from steps.drill.site import Site, site_of
 from steps.drill.steady import STEADY_LIMIT_SECONDS, steady_since, unsteady
+from steps.drill.users import Users
 from steps.drill.verification import Verification, verify
-from steps.errors import Refused, StepError, Temporary, TimedOut
+from steps.errors import BadParameters, Refused, StepError, Temporary, TimedOut
 from steps.kube.client import Kube
 from steps.log import log
 from steps.mysql.connection import ROUTER_RW_PORT, SERVER_PORT, Credentials, session
@@ -53,6 +57,7 @@ class Seen:
         verification: what became of the writes.
         holes: why this may not be the whole truth, for people; empty where nothing speaks against it.
         partial: whether an earlier try of the run had clients of its own, of which nothing is known.
+        users: what the users of an application felt; None where none was watched.
     """
 
     write: Downtime
@@ -60,6 +65,7 @@ class Seen:
     verification: Verification
     holes: tuple[str, ...] = ()
     partial: bool = False
+    users: Felt | None = None
 
     def taken_up(self) -> Seen:
         """Return this as what was seen by a run that goes on where an earlier try of it was cut off."""
@@ -69,6 +75,11 @@ class Seen:
     def write_downtime(self) -> float | None:
         """The longest time without an acknowledged write, seconds, to the millisecond; None where part is not known."""
         return None if self.partial else round(self.write.longest, 3)
+
+    @property
+    def app_downtime(self) -> float | None:
+        """The longest time without a good answer of the application, seconds; None where not all of it is known."""
+        return None if self.partial or self.users is None else round(self.users.downtime.longest, 3)
 
     @property
     def lost(self) -> int | None:
@@ -89,7 +100,25 @@ class Seen:
             f"writes: {v.acknowledged} acknowledged, {'?' if self.lost is None else self.lost} lost, "
             f"{v.in_doubt} in doubt",
         ]
+        if self.users is not None:
+            earlier = self.users.spans["before"]
+            told += [
+                f"longest time without a good answer: {self.users.downtime.longest:.3f} s",
+                f"the application: {self.users.failed} of {self.users.requests} requests failed",
+            ]
+            told += [f"  before: {earlier.failed} of {earlier.requests} failed already"] if earlier.failed else []
         return told + [f"not the whole truth: {hole}" for hole in self.holes]
+
+
+def watched(kube: Kube, cluster: str, app_url: str | None, verify_tls: bool, *, measure: bool) -> Site | None:
+    """Return the application to watch while clients write; None where there is none, or nobody writes.
+
+    Raises:
+        BadParameters: one is given though nothing is to be measured, or the cluster's annotation is no address.
+    """
+    if not measure and app_url is not None:
+        raise BadParameters("app-url: the application is asked while clients write; leave measure at true.")
+    return site_of(kube, cluster, app_url, verify_tls=verify_tls) if measure else None
 
 
 @dataclass
@@ -107,6 +136,7 @@ class Writes:
         cluster: name of the InnoDBCluster.
         credentials: its administrator.
         run: names the rows; the workflow's name.
+        site: the application whose users are watched, or None.
         stop_reason: asked while a steady state is waited for; a text ends that.
     """
 
@@ -117,11 +147,13 @@ class Writes:
         credentials: Credentials,
         run: str,
         *,
+        site: Site | None = None,
         stop_reason: Callable[[], str] = lambda: "",
     ) -> None:
         self._kube, self._cluster, self._credentials, self._run = kube, cluster, credentials, run
-        self._stop_reason = stop_reason
+        self._stop_reason, self._site = stop_reason, site
         self._clock = Clock()
+        self._users = Users(site, self._clock) if site else None
         self._heartbeat = Heartbeat(self._clock)
         self._begun: list[tuple[str, float]] = []
         self._steady_from = 0.0
@@ -142,6 +174,8 @@ class Writes:
         sys.setswitchinterval(0.001)
         self._heartbeat.start()
         self._ledger.start()
+        if self._users is not None:
+            self._users.start()
         self._running = True
         try:
             self._wait_until_steady()
@@ -210,8 +244,19 @@ class Writes:
         holes = [f"client {each.client} died: {each.died}" for each in record.clients if each.died]
         holes += [f"this process itself stood still for {stalled:.1f} s"] if stalled else []
         holes += [f"not checked for lost writes: {each}" for each in verification.unchecked]
-        seen = Seen(write, of, verification, tuple(holes))
-        log("writes-measured", write_downtime_seconds=seen.write_downtime, lost=seen.lost, in_doubt=seen.in_doubt)
+        users = None
+        if self._users is not None and self._site is not None:
+            users = felt(self._site.url, self._users.stop(until), marks[0], until - SETTLE_SECONDS, until)
+            holes += [f"the application was not asked to the end: {self._users.died}"] if self._users.died else []
+        seen = Seen(write, of, verification, tuple(holes), users=users)
+        told = {"app_downtime_seconds": seen.app_downtime} if users else {}
+        log(
+            "writes-measured",
+            write_downtime_seconds=seen.write_downtime,
+            lost=seen.lost,
+            in_doubt=seen.in_doubt,
+            **told,
+        )
         return seen
 
     def _wait_until_steady(self) -> None:
@@ -239,6 +284,8 @@ class Writes:
             return []
         self._running = False
         records = self._ledger.stop()
+        if self._users is not None:
+            self._users.stop()
         self._heartbeat.stop()
         sys.setswitchinterval(self._switch_interval)
         return records

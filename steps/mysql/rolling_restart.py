@@ -14,7 +14,9 @@ import click
 from steps.declare import option, parameter, step, target_options
 from steps.drill import intent
 from steps.drill.measure import told_to_stop
-from steps.drill.observing import Seen, Writes
+from steps.drill.observing import Seen, Writes, watched
+from steps.drill.options import app_url as app_url_option
+from steps.drill.options import app_verify_tls as app_verify_tls_option
 from steps.drill.options import dry_run as dry_run_option
 from steps.drill.options import workflow as workflow_option
 from steps.errors import BadParameters, Refused, StepError, Temporary, VerdictFail
@@ -53,6 +55,9 @@ class Rolled:
     )
     lost_writes: int | None = parameter(
         "Acknowledged writes that are missing on a member; empty where it was not measured.", is_global=True
+    )
+    app_downtime_seconds: float | None = parameter(
+        "The longest time without a good answer of the application; empty where it was not watched.", is_global=True
     )
     in_doubt_writes: int | None = parameter("Writes whose fate their client does not know.", is_global=True)
     new_primary: str = parameter("Pod of the primary at the end.", is_global=True)
@@ -159,6 +164,8 @@ class Story:
     default=True,
     help="Have clients write through the Router meanwhile, to tell how long writes stopped and whether one was lost.",
 )
+@app_url_option
+@app_verify_tls_option
 @dry_run_option
 def rolling_restart(
     namespace: str,
@@ -168,6 +175,8 @@ def rolling_restart(
     since: str | None,
     member_timeout_seconds: int,
     measure: bool,
+    app_url: str | None,
+    app_verify_tls: bool,
     dry_run: bool,
 ) -> Rolled:
     """Restart every server of a cluster: secondaries first, then the primary, once another member has taken over.
@@ -181,6 +190,7 @@ def rolling_restart(
     found = kube.cluster(cluster)
     credentials = root_credentials(kube, found)
     sight = look(kube, cluster, credentials)
+    site = watched(kube, cluster, app_url, app_verify_tls, measure=measure)
     wish, began, resumed = _wish(found, workflow, Method(method), after, member_timeout_seconds)
     lives = [life_of(pod) for pod in sight.servers]
     made = plan(lives, sight.topology, weights(sight.topology, credentials), wish)
@@ -199,7 +209,7 @@ def rolling_restart(
         intent.write(kube, cluster, intent.Intent(workflow, NAME, intent.now(), before, _expiry(made)))
     try:
         if measure:
-            story.writes = Writes(kube, cluster, credentials, workflow, stop_reason=stop_reason)
+            story.writes = Writes(kube, cluster, credentials, workflow, site=site, stop_reason=stop_reason)
         with story.writes or nullcontext():
             _measured(kube, cluster, credentials, wish, workflow, story, stop_reason)
     except Temporary:
@@ -330,6 +340,7 @@ def _outputs(kube: Kube, credentials: Credentials, story: Story, summary: str = 
         ",".join(story.restarted),
         seen.write_downtime if seen else None,
         seen.lost if seen else None,
+        seen.app_downtime if seen else None,
         seen.in_doubt if seen else None,
         primary.pod if primary else "",
         text(story.began),

@@ -14,6 +14,9 @@ import click
 from steps.declare import option, parameter, step, target_options
 from steps.drill import intent
 from steps.drill.measure import told_to_stop
+from steps.drill.observing import Seen, Writes, watched
+from steps.drill.options import app_url as app_url_option
+from steps.drill.options import app_verify_tls as app_verify_tls_option
 from steps.drill.options import dry_run as dry_run_option
 from steps.drill.options import workflow as workflow_option
 from steps.errors import Refused, StepError, Temporary, TimedOut, VerdictFail
@@ -33,7 +36,7 @@ from steps.parameters import OBJECT_NAME
 from steps.report.outcome import count
 
 if TYPE_CHECKING:
-    from steps.drill.observing import Seen
+    from steps.drill.site import Site
 
 NAME = "switch-primary"
 """Also what stands in its note on the cluster in place of a fault."""
@@ -56,6 +59,9 @@ class Switched:
     lost_writes: int | None = parameter(
         "Acknowledged writes that are missing on a member; empty where nothing was measured.", is_global=True
     )
+    app_downtime_seconds: float | None = parameter(
+        "The longest time without a good answer of the application; empty where it was not watched.", is_global=True
+    )
     summary: str = parameter("What was done, or would be, and why, for people.", is_global=True)
 
 
@@ -76,6 +82,8 @@ class Switched:
     help="Have clients write through the Router meanwhile (into table tiphys.ledger, deleted afterwards), and tell how "
     "long none of them could and whether a write was lost.",
 )
+@app_url_option
+@app_verify_tls_option
 @option(
     "--transaction-seconds",
     type=click.IntRange(1, 3600),
@@ -95,6 +103,8 @@ def switch_primary(
     workflow: str,
     to: str | None,
     measure: bool,
+    app_url: str | None,
+    app_verify_tls: bool,
     transaction_seconds: int,
     timeout_seconds: int,
     dry_run: bool,
@@ -105,6 +115,7 @@ def switch_primary(
     found = kube.cluster(cluster)
     credentials = root_credentials(kube, found)
     sight = look(kube, cluster, credentials)
+    site = watched(kube, cluster, app_url, app_verify_tls, measure=measure)
     noted = intent.read(found)
     cut_off = noted if noted is not None and noted.workflow == workflow and noted.fault == NAME else None
     against = refusals(sight.topology, noted, workflow, sight.ready_routers if measure else None)
@@ -120,7 +131,7 @@ def switch_primary(
         return _untouched(sight.topology, choice.new.pod, _plan(choice, cluster))
     if reason := stop_reason():
         raise Refused(f"Stopped before anything was done: {reason}. Nothing was changed.")
-    run = _Run(kube, cluster, credentials, workflow, choice, timeout_seconds, transaction_seconds)
+    run = _Run(kube, cluster, credentials, workflow, choice, timeout_seconds, transaction_seconds, site)
     if cut_off is not None:
         run.take_up(str(cut_off.before.get("from") or ""))
     else:
@@ -157,9 +168,11 @@ class _Run:
         choice: Choice,
         seconds: int,
         transaction_seconds: int,
+        site: Site | None = None,
     ) -> None:
         self._kube, self._cluster, self._credentials, self._workflow = kube, cluster, credentials, workflow
         self._choice, self._seconds, self._transaction_seconds = choice, seconds, transaction_seconds
+        self._site = site
         self._taken_up = False
 
     def take_up(self, old: str) -> None:
@@ -169,14 +182,13 @@ class _Run:
 
     def switch(self, *, measure: bool) -> Switched:
         """Do it, and return once every Router follows."""
-        from steps.drill.observing import Writes
-
         new = self._choice.new
         seen: Seen | None = None
         with ExitStack() as stack:
             writes = None
             if measure:
-                writes = stack.enter_context(Writes(self._kube, self._cluster, self._credentials, self._workflow))
+                clients = Writes(self._kube, self._cluster, self._credentials, self._workflow, site=self._site)
+                writes = stack.enter_context(clients)
                 stack.enter_context(writes.during("switch"))
             began = time.monotonic()
             move_primary(
@@ -308,13 +320,13 @@ def _as_it_is(kube: Kube, cluster: str, credentials: Credentials, choice: Choice
 
 def _untouched(topology: Topology, new: str, summary: str) -> Switched:
     """Return what is told where nothing was done; `new` would be the primary, or is it already."""
-    return Switched(topology.primary.pod if topology.primary else "", new, None, None, summary)
+    return Switched(topology.primary.pod if topology.primary else "", new, None, None, None, summary)
 
 
 def _outputs(choice: Choice, topology: Topology, seen: Seen | None, summary: str) -> Switched:
     primary = topology.primary.pod if topology.primary else ""
-    downtime, lost = (seen.write_downtime, seen.lost) if seen else (None, None)
-    return Switched(choice.old.pod, primary, downtime, lost, summary)
+    downtime, lost, app = (seen.write_downtime, seen.lost, seen.app_downtime) if seen else (None, None, None)
+    return Switched(choice.old.pod, primary, downtime, lost, app, summary)
 
 
 def _expiry(seconds: int) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from steps.drill.observing import Seen, Writes
+from steps.drill.felt import felt
+from steps.drill.observing import Seen, Writes, watched
 from steps.drill.outages import Downtime
+from steps.drill.site import Site
+from steps.drill.users import Request
 from steps.drill.verification import Lost, Verification
+from steps.errors import BadParameters
 from steps.kube.client import Kube
 from steps.mysql import switch_primary
 from steps.mysql.connection import Credentials
@@ -38,6 +43,26 @@ def test_a_run_that_was_taken_up_knows_nothing_of_its_earlier_clients() -> None:
     found = seen().taken_up()
     assert found.lost is None and found.write_downtime is None and seen().write_downtime == 0.4
     assert any("earlier try" in line for line in found.lines())
+
+
+def test_what_users_felt_is_told_with_how_the_application_was_before() -> None:
+    begun = [Request(at / 10, at / 10 + 0.02, 200 if at != 3 else 503) for at in range(10)]
+    later = [Request(1.0 + at / 10, 1.02 + at / 10, 503 if at < 5 else 200) for at in range(10)]
+    found = replace(seen(), users=felt("http://shop/", [*begun, *later], 1.0, 2.0, 2.1))
+    assert found.app_downtime == pytest.approx(0.5, abs=0.001) and found.taken_up().app_downtime is None
+    lines = found.lines()
+    assert "the application: 5 of 10 requests failed" in lines and "  before: 1 of 10 failed already" in lines
+    assert all(len(line) <= 56 for line in lines) and seen().app_downtime is None
+
+
+def test_an_application_is_watched_only_while_clients_write() -> None:
+    noted = {"metadata": {"annotations": {"tiphys.dev/app-url": "http://10.1.2.3/"}}}
+    kube = cast(Kube, SimpleNamespace(cluster=lambda name: noted, find=lambda *named: None, namespace="tiphys"))
+    assert watched(kube, "demo", None, True, measure=True) == Site("http://10.1.2.3/")
+    assert watched(kube, "demo", None, True, measure=False) is None
+    assert watched(kube, "demo", "none", True, measure=True) is None
+    with pytest.raises(BadParameters, match="leave measure at true"):
+        watched(kube, "demo", "http://10.1.2.4/", True, measure=False)
 
 
 @pytest.mark.parametrize("taken_up", [False, True])

@@ -169,6 +169,8 @@ def test_each_server_is_restarted_once_and_the_primary_last_as_a_secondary(kubel
         since=None,
         member_timeout_seconds=0,
         measure=False,
+        app_url=None,
+        app_verify_tls=True,
         dry_run=False,
     )
     assert isinstance(done, Rolled)

@@ -157,4 +157,4 @@ def test_since_is_no_time_to_come() -> None:
     with pytest.raises(BadParameters, match="2036-11-22T00:00:00Z is in the future.* it is 2026-11-22T00:30:00Z"):
         has_been(parsed("2036-11-22T00:00:00Z"), now)
     with pytest.raises(BadParameters, match="in the future"):
-        rolling_restart.function("tiphys", "demo", "", "pod", "9999-01-01T00:00:00Z", 0, False, True)
+        rolling_restart.function("tiphys", "demo", "", "pod", "9999-01-01T00:00:00Z", 0, False, None, True, True)

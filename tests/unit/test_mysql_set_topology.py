@@ -119,7 +119,7 @@ def test_others_are_kept_away_and_told_what_to_run(kube: Kube) -> None:
     with pytest.raises(Refused, match="mode=single-primary"):
         switch_primary.function(
             namespace="tiphys", cluster="demo", workflow="switch-1", to=None, measure=False, dry_run=False,
-            transaction_seconds=20, timeout_seconds=30,
+            transaction_seconds=20, timeout_seconds=30, app_url=None, app_verify_tls=True,
         )  # fmt: skip
     with pytest.raises(Refused, match="mode=single-primary"):
         scale_cluster.function(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from steps.mysql.topology import read_topology
 NET = f"127.86.{os.getpid() % 250 + 1}"
 ADDRESSES = [f"{NET}.{number}" for number in (11, 12, 13)]
 ROUTER = f"{NET}.20"
+NO_APP = {"app_url": None, "app_verify_tls": True}
 READY = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Ready")]
 
 
@@ -94,12 +98,35 @@ def servers(place: tuple[Path, list[Server]]) -> list[Server]:
 
 
 def switch(to: str | None = None, *, measure: bool = False, dry_run: bool = False, **given: Any) -> Switched:
-    values = {"transaction_seconds": 20, "timeout_seconds": 60, "workflow": "switch-1", **given}
+    values = {"transaction_seconds": 20, "timeout_seconds": 60, "workflow": "switch-1", **NO_APP, **given}
     made = switch_primary.function(
         namespace="tiphys", cluster="demo", to=to, measure=measure, dry_run=dry_run, **values
     )
     assert isinstance(made, Switched)
     return made
+
+
+@contextmanager
+def shop() -> Iterator[str]:
+    """An application that always answers; it yields its address."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def primary(kube: Kube) -> str:
@@ -127,8 +154,11 @@ def test_clients_write_through_the_switch_and_nothing_of_it_is_left(
     monkeypatch.setattr(observing, "STEADY_SECONDS", 0.3)
     monkeypatch.setattr(observing, "STEADY_LIMIT_SECONDS", 120.0)
     old, new = primary(kube), another(kube)
-    told = switch(new, measure=True)
+    with shop() as url:
+        told = switch(new, measure=True, app_url=url)
     assert (told.old_primary, told.new_primary, primary(kube)) == (old, new, new)
+    assert told.app_downtime_seconds is not None and told.app_downtime_seconds >= 0
+    assert re.search(r"the application: 0 of [1-9]\d* requests failed", told.summary)
     assert told.lost_writes == 0 and told.write_downtime_seconds is not None
     assert f"demo: primary {old} -> {new}" in told.summary and "writes: " in told.summary
     assert "acknowledged, 0 lost" in told.summary and "not checked" not in told.summary
@@ -204,8 +234,16 @@ def test_it_keeps_away_from_a_cluster_with_anothers_note(kube: Kube) -> None:
 @pytest.mark.parametrize(
     ("runbook", "given", "plan"),
     [
-        (switch_primary, {"to": None, "measure": False, "transaction_seconds": 20, "timeout_seconds": 60}, "summary"),
-        (rolling_restart, {"method": "pod", "since": None, "member_timeout_seconds": 0, "measure": False}, "summary"),
+        (
+            switch_primary,
+            {"to": None, "measure": False, "transaction_seconds": 20, "timeout_seconds": 60, **NO_APP},
+            "summary",
+        ),
+        (
+            rolling_restart,
+            {"method": "pod", "since": None, "member_timeout_seconds": 0, "measure": False, **NO_APP},
+            "summary",
+        ),
         (
             set_topology,
             {"mode": "multi-primary", "primary": None, "lifetime": None, "accept": None, "timeout_seconds": 60},
