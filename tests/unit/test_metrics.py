@@ -129,6 +129,18 @@ def test_the_dashboard_shows_what_is_told_and_nothing_else() -> None:
         assert variable["definition"].split(", ")[1].rstrip(")") in labels()["tiphys_runs_total"]
 
 
+def test_the_first_run_of_its_kind_is_counted() -> None:
+    """Seen on a real Prometheus: `increase` alone showed 0 for each run that was the only one of its kind."""
+    asked_for = [target["expr"] for panel in json.loads(dashboard())["panels"] for target in panel["targets"]]
+    counted = [each for each in asked_for if "_total" in each]
+    assert len(counted) == 3
+    for each in counted:
+        selector = re.escape(re.findall(r"increase\((\S+\{.*?\})\[\$__range\]\)", each)[0])
+        first = rf"\(min_over_time\({selector}\[\$__range\]\) unless {selector} offset \$__range\)"
+        grown = rf"round\(increase\({selector}\[\$__range\]\)\)"
+        assert re.search(rf"\(\({grown} \+ {first}\) or {first} or {grown}\)$", each), each
+
+
 def test_alerts_ask_for_what_is_told() -> None:
     for name, wanted in asked([each.expression for each in ALERTS]).items():
         assert wanted <= labels()[name]

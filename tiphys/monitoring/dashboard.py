@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiphys.monitoring.queries import latest, most, series
+from tiphys.monitoring.queries import added, latest, most, series
 
 PAGE = "../grafana/tiphys.json"
 """Where the dashboard is, seen from the folder of the rendered manifests."""
@@ -51,7 +51,7 @@ def _since(name: str) -> str:
 
 
 def _added(name: str, by: str, **wanted: str) -> str:
-    return f"sum by ({by}) (increase({_of(name, **wanted)}[$__range]))"
+    return f"sum by ({by}) ({added(_of(name, **wanted), '$__range')})"
 
 
 _VERDICTS = latest(_of("tiphys_verdict_timestamp_seconds"), *_RUN, "verdict")
@@ -84,7 +84,6 @@ PANELS = (
         "Verdicts in this time range",
         "bargauge",
         [(_added("tiphys_verdicts_total", "runbook, fault, verdict"), "{{runbook}} {{fault}} {{verdict}}")],
-        about="Prometheus sees no increase from nothing, so a series' first verdict is not in it.",
     ),
     Panel(
         "Age of the last full backup",

@@ -27,8 +27,8 @@ a drill that is INVALID or ABORTED has none of its fault, a backup of only some 
 - **The controller forgets its metrics when it starts again**, and tells each again after the next run of its kind. So
   moments (`_timestamp_seconds`) are read with `last_over_time`, and counters with `increase`. With `metricsTTL` in the
   controller's settings it also forgets what is older than that: leave it unset, or longer than a week.
-- `increase` does not see a counter's first value: the first run of a kind after a start of the controller is missing
-  in it.
+- `increase` does not see a counter's first value: the first run of a kind, and the first after a start of the
+  controller, is missing in it. The dashboard adds it.
 - Only runs of these templates are told. What `check-all-clusters` finds each hour is in its artifact `metrics.prom`.
 - The local platform has no metrics: it takes the templates and leaves them out.
 

@@ -41,3 +41,14 @@ def most(expression: str, *labels: str) -> str:
 def latest(selector: str, *labels: str) -> str:
     """Return the latest of moments (they only grow), also where the controller was started again since."""
     return most(f"last_over_time({selector}[{KEPT}])", *labels)
+
+
+def added(selector: str, lasting: str) -> str:
+    """Return what counters have gone up by, each series' first value as well where it began within `lasting`.
+
+    Argo's controller has no counter before its first run, and `increase` sees nothing in a first value: a run that is
+    the only one of its kind, or the first after a start of the controller, would not be counted.
+    """
+    grown = f"round(increase({selector}[{lasting}]))"
+    first = f"(min_over_time({selector}[{lasting}]) unless {selector} offset {lasting})"
+    return f"({grown} + {first}) or {first} or {grown}"
