@@ -139,6 +139,13 @@ def test_an_installation_is_waited_for_until_its_pods_are_ready(kube: Kube) -> N
     put(kube, made)
     assert list(ready.watch(kube, [source], 0)) == [{"EventSource/bell": "0 of 1 pods are ready"}]
     put(kube, {**made, "status": status(1)})
+    generation = kube.call("GET", kube.path_of(made))["metadata"]["generation"]
+    unready = [{"EventSource/bell": "0 of 1 pods are ready"}]
+    assert list(ready.watch(kube, [source], 0)) == unready, "no controller has looked at the Deployment yet"
+    seen = {"observedGeneration": generation, "readyReplicas": 1}
+    put(kube, {**made, "status": {**seen, "replicas": 2, "updatedReplicas": 1}})
+    assert list(ready.watch(kube, [source], 0)) == unready, "the pod from before the change is"
+    put(kube, {**made, "status": {**seen, "replicas": 1, "updatedReplicas": 1}})
     assert list(ready.watch(kube, [source], 0)) == [{}]
 
 

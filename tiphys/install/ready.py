@@ -46,7 +46,19 @@ def _why(kube: Kube, one: Object) -> str:
         resource = kube.resource("apps/v1", "Deployment")
         made = kube.all(resource, f"{label}={one['metadata']['name']}")
         wanted = sum(int(each["spec"].get("replicas", 1)) for each in made)
-        ready = sum(int((each.get("status") or {}).get("readyReplicas") or 0) for each in made)
+        ready = sum(map(_ready, made))
         if not made or ready < wanted:
             return f"{ready} of {max(wanted, 1)} pods are ready"
     return ""
+
+
+def _ready(deployment: Object) -> int:
+    """Return how many of its newest pods are ready; what is left of those before does not count.
+
+    An object that was changed, as by another overlay, has its old pods until the new ones are ready.
+    """
+    status = deployment.get("status") or {}
+    told = {name: int(status.get(name) or 0) for name in ("replicas", "updatedReplicas", "readyReplicas")}
+    if int(status.get("observedGeneration") or 0) < int(deployment["metadata"].get("generation") or 0):
+        return 0
+    return max(0, told["readyReplicas"] - (told["replicas"] - told["updatedReplicas"]))
