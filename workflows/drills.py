@@ -26,7 +26,7 @@ from workflows.pack import (
     runbook,
     workflow_parameters,
 )
-from workflows.sizes import MEASURING
+from workflows.sizes import MEASURING, READING
 
 
 def drill_template(
@@ -74,10 +74,10 @@ def drill_template(
         # One that is told to stop keeps its measurement itself, where there is S3.
         measuring = told_folder(container(measure, retry_when=ONLY_TEMPORARY, s3=True, s3_needed=False, size=MEASURING))
         measuring.affinity = affinity
-        verify = container(drill_verify, timeout="10m")
-        report = container(drill_report, timeout="5m")
+        verify = container(drill_verify, timeout="10m", size=READING)
+        report = container(drill_report, timeout="5m", size=READING)
         # The report's address in the bucket is a result, so the step must know where its artifacts go.
-        late_report = container(drill_late_report, timeout="5m", s3=True)
+        late_report = container(drill_late_report, timeout="5m", s3=True, size=READING)
         for each in (report, late_report):
             told_folder(each)
         undo = container(drill_undo, timeout="5m")

@@ -7,6 +7,7 @@ from hera.workflows import Steps, WorkflowTemplate
 from steps.drill.undo import drill_undo
 from steps.mysql.rolling_restart import rolling_restart
 from workflows.pack import call, container, runbook, workflow_parameters
+from workflows.sizes import MEASURING
 
 DESCRIPTION = """\
 Restarts every server of a cluster, one after another: secondaries first, the least important one first of all; then
@@ -28,7 +29,7 @@ def build() -> WorkflowTemplate:
         parameters=workflow_parameters([rolling_restart]),
         on_exit="afterwards",
     ) as template:
-        container(rolling_restart)
+        container(rolling_restart, size=MEASURING)
         undo = container(drill_undo, timeout="5m")
         with Steps(name="afterwards"):
             call(drill_undo, undo, values={"keep-ledger": "false"})

@@ -21,8 +21,15 @@ def _size(cpu: str, memory: str, limit: str) -> ResourceRequirements:
 STEP = _size("50m", "128Mi", "512Mi")
 """A step that asks, waits and writes: 75 MiB at most were seen."""
 
-MEASURING = _size("250m", "192Mi", "1Gi")
-"""A step whose clients measure outages: where it gets no processor its own pauses look like the servers'."""
+ATTEMPT_BYTES = 1200
+"""What a step that looks for lost writes needs for each attempt that clients made (measured with 240 000 of them)."""
+
+MEASURING = _size("250m", "192Mi", "2Gi")
+"""A step whose clients measure outages: where it gets no processor its own pauses look like the servers'. It keeps
+every attempt; an hour of a drill's usual clients makes a million."""
+
+READING = _size("50m", "128Mi", "2Gi")
+"""A step that reads what was measured: small for most drills, and as large as the measuring one for a long one."""
 
 MOVING = _size("250m", "320Mi", "2Gi")
 """A step that moves rows. A backup takes its parameter `memory`, 256 MiB unless told otherwise; 32 connections, the

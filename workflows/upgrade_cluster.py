@@ -8,7 +8,7 @@ from steps.backup.backup import backup
 from steps.drill.undo import drill_undo
 from steps.mysql.upgrade_cluster import check_upgrade, upgrade_cluster
 from workflows.pack import call, container, runbook, workflow_parameters
-from workflows.sizes import MOVING
+from workflows.sizes import MEASURING, MOVING
 
 DESCRIPTION = """\
 Gives the servers and Routers of a cluster another version of MySQL, one at a time: Routers first, then secondaries,
@@ -39,7 +39,7 @@ def build() -> WorkflowTemplate:
     ) as template:
         looking = container(check_upgrade, s3=True, s3_needed=False)
         copying = container(backup, s3=True, s3_needed=False, backup_key=True, size=MOVING)
-        upgrading = container(upgrade_cluster, s3=True, s3_needed=False)
+        upgrading = container(upgrade_cluster, s3=True, s3_needed=False, size=MEASURING)
         undo = container(drill_undo, timeout="60m")
         with Steps(name="afterwards"):
             call(drill_undo, undo, values={"keep-ledger": "false"})

@@ -1,7 +1,7 @@
 """Templates made out of step commands: the form, the arguments and the outputs come from the declaration."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from steps.backup import s3_settings
 from steps.backup.backup import MEMORY_MIB
 from steps.backup.budget import COPIES, FIXED_MIB, MIB, READER_MIB, budget
 from steps.declare import SCRATCH_VOLUME, StepCommand, artifact, input_file, option, parameter, step, target_options
+from steps.drill.parameters import DrillParameters
 from workflows.pack import IMAGE, call, container, runbook, workflow_parameters
-from workflows.sizes import EXECUTOR_MIB, MOVING
+from workflows.sizes import ATTEMPT_BYTES, EXECUTOR_MIB, MOVING
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 
@@ -50,7 +51,9 @@ def other(default: int) -> StepCommand:
 
 @pytest.fixture
 def template() -> dict[str, Any]:
-    with runbook("song", title="A song", description="Sings.", parameters=workflow_parameters([sing])) as workflow:
+    with runbook(
+        "song", title="A song", summary="Sings.", description="Sings.", parameters=workflow_parameters([sing])
+    ) as workflow:
         inner = container(sing, s3=True)
         with Steps(name="song"):
             call(sing, inner, artifacts={"text.txt": "{{workflow.outputs.artifacts.x}}"})
@@ -85,6 +88,29 @@ def test_a_backup_has_room_for_the_most_that_it_may_be_told_to_use() -> None:
     used = FIXED_MIB + most.readers * (READER_MIB + COPIES * most.part_bytes // MIB)
     assert most.readers == 32 and used + EXECUTOR_MIB <= mib(size["limits"]["memory"])
     assert mib(size["requests"]["memory"]) >= MEMORY_MIB + EXECUTOR_MIB
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "failover-drill/drill-measure",
+        "failover-drill/drill-verify",
+        "failover-drill/drill-report",
+        "failover-drill/drill-late-report",
+        "node-drain-drill/drain-measure",
+        "node-drain-drill/drill-verify",
+        "rolling-restart/rolling-restart",
+        "switch-primary/switch-primary",
+        "upgrade-cluster/upgrade-cluster",
+    ],
+)
+def test_an_hour_of_a_drills_usual_clients_has_room_where_they_are_counted(name: str) -> None:
+    usual = {field.name: field.default for field in fields(DrillParameters)}
+    attempts = (usual["writers"] + usual["readers"]) * 3600 * 1000 // usual["write_interval_ms"]
+    runbook, step = name.split("/")
+    spec = yaml.safe_load((MANIFESTS / f"base/workflows/{runbook}.yaml").read_text())["spec"]
+    limit = next(each for each in spec["templates"] if each["name"] == step)["container"]["resources"]["limits"]
+    assert mib(limit["memory"]) >= FIXED_MIB + EXECUTOR_MIB + attempts * ATTEMPT_BYTES // MIB
 
 
 @pytest.mark.parametrize("file", sorted((MANIFESTS / "base/workflows").glob("*.yaml")), ids=lambda file: file.stem)
