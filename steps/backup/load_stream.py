@@ -121,8 +121,10 @@ class Pieces:
         if not self._ready and not self._last:
             block, self._rest = self._rest or self._block(), b""
             if self.size + len(block) >= self._limit:
-                block, self._rest = self._cut(block)
-                self._last = True
+                # The end of a long row may be many blocks away: they pass as they come.
+                end = self._end(block)
+                self._last = end > 0 or not block
+                block, self._rest = (block[:end], block[end:]) if end else (block, b"")
             self._ready = block
         given, self._ready = self._ready[:size], self._ready[size:]
         self.size += len(given)
@@ -135,17 +137,13 @@ class Pieces:
             block += more
         return block
 
-    def _cut(self, block: bytes) -> tuple[bytes, bytes]:
-        """Return the block up to the first line's end that reaches the limit, and what is behind it."""
+    def _end(self, block: bytes) -> int:
+        """Return where the first line ends in the block with which the limit is reached, 0 where none does."""
         start = max(0, self._limit - self.size - 1)
-        while True:
-            while 0 < start <= len(block) and block[start - 1 : start] == b"\\":
-                start -= 1
-            if found := _LINE_END.search(block, start):
-                return block[: found.end()], block[found.end() :]
-            if not (more := self._block()):
-                return block, b""
-            start, block = len(block), block + more
+        while start and block[start - 1 : start] == b"\\":
+            start -= 1
+        found = _LINE_END.search(block, start)
+        return found.end() if found else 0
 
 
 _LINE_END = re.compile(rb"(?<!\\)(?:\\\\)*\n")

@@ -150,6 +150,24 @@ def test_pieces_end_between_rows_wherever_blocks_end() -> None:
             assert len(piece) >= limit or piece is found[-1]
 
 
+def test_a_row_larger_than_a_piece_is_never_in_memory_as_a_whole() -> None:
+    class Endless:
+        def __init__(self) -> None:
+            self.left = 400
+
+        def read(self, size: int = -1, /) -> bytes:
+            self.left -= 1
+            return b"x" * 1000 if self.left > 0 else b"" if self.left else b"x\n"
+
+    rows = Endless()
+    pieces = Pieces(rows)
+    assert pieces.next_piece(5000)
+    for blocks in range(399, -1, -1):
+        assert len(pieces.read()) in (1000, 2)
+        assert rows.left >= blocks, "no more is read than is given out"
+    assert pieces.read() == b"" and not pieces.next_piece(5000) and pieces.size == 0
+
+
 def rows_of(packed: bytes, length: int) -> ChunkRows:
     return ChunkRows(ChunkFile("c", "s", "t", length, None, None), io.BytesIO(packed))
 
