@@ -6,7 +6,7 @@ Terminate skips exit handlers, and pods get lost.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 REMOVE_SECONDS = 60.0
 """How long one scratch cluster may take to go: one that is stuck must not hold up the others, and reap comes again."""
+
+LETTERS = 500
+"""So many dead letters are kept, the newest: where each event of a flood is refused, nobody reads them all, and they
+fill the API server's store."""
 
 PODS_SECONDS = 45.0
 """How long pods of runs that are over may still take to end: more than the 30 s that each is given."""
@@ -142,16 +146,28 @@ def reap(namespace: str) -> Reaped:
                 undo.undo(kube, current, drill)
                 count += 1
     unread = 0
-    for letter in letters:
+    for letter in sorted(letters, key=lambda one: (one.since, one.name), reverse=True):
         with left.of(letter=letter.name):
             if any(undelivered.is_run(letter, run) for run in runs):
                 log("not-undelivered", letter=letter.name, workflow=letter.workflow, what="the event came twice")
-                kube.delete("configmaps", letter.name)
-            else:
+                _throw_away(kube, letter.name)
+                continue
+            asked = {"letter": letter.name, "template": letter.template, "parameters": dict(letter.given)}
+            if unread < LETTERS:
                 unread += 1
-                log("undelivered", letter=letter.name, template=letter.template, parameters=dict(letter.given))
+                log("undelivered", **asked)
+            else:
+                log("undelivered-forgotten", **asked, why=f"there are {LETTERS} newer ones")
+                _throw_away(kube, letter.name)
     left.tell()
     return Reaped(count, unread)
+
+
+def _throw_away(kube: Kube, letter: str) -> None:
+    from steps.kube.errors import NotFound
+
+    with suppress(NotFound):  # somebody was faster
+        kube.delete("configmaps", letter)
 
 
 class Left:

@@ -12,10 +12,12 @@ from click.testing import CliRunner
 from test_drill_reap import kube as kube  # a fixture
 from test_drill_reap import server as server  # another
 
+from steps.drill import reap as reaping
 from steps.drill.reap import reap
 from steps.kube.client import Kube
 from steps.undelivered import LABEL, is_run, read
 from tiphys.cli import cli
+from tiphys.runs.undelivered import lines
 
 GIVEN = {"cluster": "demo", "dry-run": True, "budget": 30.0, "part": 0.00001}
 DEFAULTS = {"fault": "crash", "dry-run": "false"}
@@ -63,6 +65,35 @@ def test_reap_throws_away_what_came_twice_and_counts_what_was_lost(
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert {each["letter"] for each in told if each["event"] == "undelivered"} == {"lost", "other"}
     assert next(each for each in told if each.get("letter") == "lost")["parameters"]["cluster"] == "demo"
+
+
+def test_a_flood_leaves_so_many_letters_and_no_more(
+    kube: Kube, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reaping, "LETTERS", 3)
+    for number in range(5):
+        kube.create("configmaps", letter(f"lost-{number}", workflow=""))
+    delete = kube.delete
+
+    def late(resource: str, name: str) -> None:
+        delete(resource, name)
+        delete(resource, name)  # as if a person had forgotten it at that moment
+
+    monkeypatch.setattr(Kube, "delete", lambda self, resource, name: late(resource, name))
+    assert reap.function(namespace="tiphys").undelivered == 3
+    assert [each["metadata"]["name"] for each in kube.all("configmaps", LABEL)] == ["lost-2", "lost-3", "lost-4"]
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    forgotten = [each for each in told if each["event"] == "undelivered-forgotten"]
+    assert [each["letter"] for each in forgotten] == ["lost-1", "lost-0"]
+    assert forgotten[0]["parameters"]["cluster"] == "demo"
+
+
+def test_a_forged_letter_gives_a_command_that_runs_nothing_else() -> None:
+    given = json.dumps({"cluster": "a\x1b[2K\nrm -rf ~"})
+    forged = letter(template="t; rm -rf ~ #\x1b[1A", workflow="x\ny", parameters=given)
+    told = lines([read(forged)])
+    assert len(told) == 2 and all(line.isprintable() for line in told)
+    assert shlex.split(told[1]) == ["tiphys", "submit", "t; rm -rf ~ #?[1A", "-p", "cluster=a?[2K?rm -rf ~"]
 
 
 def test_the_tool_lists_what_was_lost_with_the_command_that_runs_it_and_forgets_it(

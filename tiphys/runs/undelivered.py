@@ -34,7 +34,12 @@ def lines(found: Sequence[Letter]) -> list[str]:
     told = []
     for one in found:
         named = f", as {one.workflow}" if one.workflow else ""
-        told.append(f"{one.name}  {one.since}  {one.template} by {one.origin or 'an event'}{named}")
+        told.append(_plain(f"{one.name}  {one.since}  {one.template} by {one.origin or 'an event'}{named}"))
         parameters = "".join(f" -p {shlex.quote(f'{name}={value}')}" for name, value in one.given.items())
-        told.append(f"    tiphys submit {one.template}{parameters}")
+        told.append(_plain(f"    tiphys submit {shlex.quote(one.template)}{parameters}"))
     return told
+
+
+def _plain(line: str) -> str:
+    """Return a line without what moves a terminal's cursor: whoever may write ConfigMaps has written it."""
+    return "".join(each if each.isprintable() else "?" for each in line)
