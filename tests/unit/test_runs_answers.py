@@ -26,7 +26,7 @@ from tiphys.local.client import Kube
 from tiphys.local.platform.access import write_kubeconfig
 from tiphys.local.settings import Settings
 from tiphys.runs.api import Address, Cluster, Object
-from tiphys.runs.resuming import TRIES, let_go_on
+from tiphys.runs.resuming import TRIES, let_go_on, shut_down
 
 ASKED = {"parameters": [{"name": "approve", "valueFrom": {"supplied": {}, "default": "NO"}}]}
 INPUTS = {"parameters": [{"name": "approve", "value": "NO", "enum": ["YES", "NO"]}]}
@@ -72,6 +72,25 @@ def test_stop_and_terminate_ask_argo_to_shut_down(platform: Settings, elsewhere:
         unknown = call(platform, command, "not-there", kubeconfig=elsewhere)
         assert unknown.returncode == 1 and "no run not-there in namespace tiphys" in unknown.stderr
     assert "shutdown" not in workflows(platform.home)["over"]["spec"]
+
+
+def test_a_run_that_argo_would_not_stop_is_ended_all_the_same(platform: Settings, elsewhere: str) -> None:
+    put_run(platform, "waits", "Pending", [])
+    done = call(platform, "stop", "waits", kubeconfig=elsewhere)
+    assert done.returncode == 0 and "waits had not begun, and is ended at once" in done.stdout
+    assert workflows(platform.home)["waits"]["spec"]["shutdown"] == "Terminate"
+    put_run(platform, "asleep", "Running", [node("asleep", "Steps", "Running")])
+    patch(platform, "asleep", {"spec": {"suspend": True}})
+    assert call(platform, "stop", "asleep", kubeconfig=elsewhere).returncode == 0
+    spec = workflows(platform.home)["asleep"]["spec"]
+    assert spec["shutdown"] == "Stop" and "suspend" not in spec
+
+
+def test_a_run_that_begins_while_it_is_stopped_keeps_its_exit_handler(platform: Settings) -> None:
+    put_run(platform, "begins", "Pending", [])
+    busy = Busy(platform, 1)
+    assert shut_down(busy, "begins", "Stop") == "Stop"
+    assert workflows(platform.home)["begins"]["spec"]["shutdown"] == "Stop"
 
 
 def test_resume_answers_what_is_asked(platform: Settings, elsewhere: str) -> None:

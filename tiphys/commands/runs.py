@@ -176,8 +176,10 @@ def stop(cluster: Cluster, name: str) -> None:
     """Stop run NAME; its exit handler still runs and cleans up."""
     from tiphys.runs.resuming import shut_down
 
-    shut_down(cluster, name, "Stop")
-    click.echo(f"{name} is being stopped; its exit handler still runs")
+    if shut_down(cluster, name, "Stop") == "Stop":
+        click.echo(f"{name} is being stopped; its exit handler still runs")
+    else:
+        click.echo(f"{name} had not begun, and is ended at once")
 
 
 @click.command()

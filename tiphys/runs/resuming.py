@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from steps.errors import BadParameters
-from steps.kube.workflows import is_over, phase_of, resume_patch
-from tiphys.runs.api import Cluster
+from steps.kube.workflows import is_over, never_began, phase_of, resume_patch
+from tiphys.runs.api import Cluster, Object
 from tiphys.runs.errors import Conflict, ToolError
 
 TRIES = 5
@@ -38,8 +38,11 @@ def let_go_on(cluster: Cluster, name: str, given: Mapping[str, str]) -> None:
                 raise ToolError(f"run {name} changed each of {TRIES} times that it was answered; try again") from error
 
 
-def shut_down(cluster: Cluster, name: str, how: str) -> None:
-    """Ask Argo to end a run.
+def shut_down(cluster: Cluster, name: str, how: str) -> str:
+    """Ask Argo to end a run, and return how it will.
+
+    One that still waits for a lock has nothing to clean up, and is terminated: Argo looks at Stop only once it has the
+    lock. One that is suspended as a whole goes on for this: Argo looks at nothing of it before.
 
     Args:
         cluster: where the run is.
@@ -49,9 +52,23 @@ def shut_down(cluster: Cluster, name: str, how: str) -> None:
     Raises:
         ToolError: if the run has ended, or is being terminated already, or the person may not.
     """
-    run = cluster.workflow(name)
-    if is_over(run):
-        raise ToolError(f"run {name} has ended already: {phase_of(run)}; there is nothing to end")
-    if how == "Stop" and (run.get("spec") or {}).get("shutdown") == "Terminate":
-        raise ToolError(f"run {name} is being terminated already, without its exit handler; it cannot be stopped now")
-    cluster.patch_workflow(name, {"spec": {"shutdown": how}})
+    for _ in range(TRIES):
+        run = cluster.workflow(name)
+        spec = run.get("spec") or {}
+        if is_over(run):
+            raise ToolError(f"run {name} has ended already: {phase_of(run)}; there is nothing to end")
+        if how == "Stop" and spec.get("shutdown") == "Terminate":
+            raise ToolError(
+                f"run {name} is being terminated already, without its exit handler; it cannot be stopped now"
+            )
+        change: Object = {"spec": {"shutdown": "Terminate" if never_began(run) else how}}
+        if spec.get("suspend"):
+            change["spec"]["suspend"] = None
+        if never_began(run):
+            change["metadata"] = {"resourceVersion": run["metadata"]["resourceVersion"]}
+        try:
+            cluster.patch_workflow(name, change)
+        except Conflict:
+            continue  # it may have begun meanwhile
+        return str(change["spec"]["shutdown"])
+    raise ToolError(f"run {name} changed each of {TRIES} times that it was to be ended; try again")
