@@ -16,7 +16,8 @@ _HEAD = """\
 
 Start one with `tiphys submit NAME -p parameter=value --wait`, from the Argo UI, or by a POST of a JSON object with
 these names to `/NAME` of the webhook, where those marked so cannot be set. A parameter without a default has to be
-given. Runs on the same cluster wait for each other.
+given. Runs on the same cluster wait for each other. Where there is a `dry-run`, it tells the plan, and fails where the
+run itself would be refused, with the same message and exit code.
 """
 
 
