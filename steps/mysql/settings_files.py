@@ -17,6 +17,8 @@ from steps.mysql.cnf import settings_of
 
 EXTRA = "99-extra.cnf"
 """Key of the ConfigMap that holds ``spec.mycnf``."""
+MAIN = ".cnf.in"
+"""End of the key of the file that Oracle's operator makes each pod's own my.cnf of; it sets local_infile."""
 TRIES = 20
 """How often a write is tried that another's came before: the operator writes to its clusters, too."""
 
@@ -53,7 +55,7 @@ def text_of(found: Object) -> str:
 def of_operator(kube: Kube, cluster: str) -> dict[str, str]:
     """Return the variables that other files of the ConfigMap set, which nobody is to change, with the file's key."""
     data = kube.get("configmaps", config_map(cluster)).get("data") or {}
-    texts = {key: str(text) for key, text in data.items() if key.endswith(".cnf") and key != EXTRA}
+    texts = {key: str(text) for key, text in data.items() if key.endswith((".cnf", MAIN)) and key != EXTRA}
     return {name: key for key, text in texts.items() for name in settings_of(text)}
 
 

@@ -7,19 +7,20 @@ import re
 import subprocess
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mysql_group import ROOT, mysql_group
 
 from steps.errors import BadParameters
+from steps.kube.client import Kube
 from steps.mysql import set_config
 from steps.mysql.cnf import agrees, merged, settings_of
 from steps.mysql.connection import close, connect, query
 from steps.mysql.settings import Setting, forbidden, parse, warnings
 from steps.mysql.settings_apply import Kept, NotTaken, differing, put_back, remember, set_everywhere
 from steps.mysql.settings_check import Answer, check, sources_of
-from steps.mysql.settings_files import Files
+from steps.mysql.settings_files import Files, of_operator
 from steps.mysql.settings_plan import Plan, State, to_mend, to_set
 from steps.mysql.settings_survey import not_by_default
 from steps.mysql.settings_undo import Before
@@ -174,6 +175,22 @@ def test_a_default_is_there_where_nobody_has_said_anything_else() -> None:
     assert ["b", "200", "DEFAULT", "restart"] in lines and ["spec.mycnf,", "nothing", "DEFAULT", "is", "so"] in lines
     assert not_by_default([one], {"back_log": "00-basics.cnf"})[0].startswith("back_log=DEFAULT: 00-basics.cnf of the")
     assert not_by_default([one], {"other": "00-basics.cnf"}) == []
+
+
+def test_what_the_operator_s_own_files_set_has_no_default() -> None:
+    data = {
+        "my.cnf.in": "[mysqld]\nserver_id=@@SERVER_ID@@\nlocal-infile=1\n[mysql]\nsocket=/x\n!includedir /etc/my.cnf.d",
+        "00-basic.cnf": "[mysqld]\nlog_error_verbosity=3",
+        "99-extra.cnf": "[mysqld]\nback_log=200",
+        "initdb-localroot.sql": "set sql_log_bin=0;",
+    }
+
+    class Operator:
+        def get(self, resource: str, name: str) -> dict[str, Any]:
+            return {"data": data} if (resource, name) == ("configmaps", "demo-initconf") else {}
+
+    told = of_operator(cast(Kube, Operator()), "demo")
+    assert told == {"server_id": "my.cnf.in", "local_infile": "my.cnf.in", "log_error_verbosity": "00-basic.cnf"}
 
 
 def test_a_components_variable_has_a_dot_and_may_be_unknown_to_a_new_server() -> None:
