@@ -92,6 +92,12 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
             "its pod is new"
             for name in dropped
         ]
+    notes += [
+        f"{one.name}: a container that starts again in its pod reads the pod's old copy of the ConfigMap, and may have "
+        "that value again; rolling-restart with method=pod makes every pod anew"
+        for one in taken
+        if one.is_default and dynamic[one.name] and one.name in settings_of(files.file)
+    ]
     against += [
         f"{name}=DEFAULT: the arguments of the server in {pod} set it, so a default would go with its next start"
         for pod, found in sources.items()

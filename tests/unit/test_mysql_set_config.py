@@ -180,6 +180,7 @@ def test_every_member_and_all_that_is_written_down_has_the_setting_and_nobody_wa
         run("max_connections=DEFAULT; sync_binlog=DEFAULT")
     back = run("max_connections=DEFAULT")
     assert back.changed == "max_connections" and back.restarted == ""
+    assert "note: max_connections: a container that starts again in its pod" in " ".join(back.summary.split())
     assert of_all(pods, "max_connections") == [151, 151, 151] and read(pods.kube, "demo") == FILES
     for pod in pods.servers:
         assert sql(pods, pod, "SELECT * FROM performance_schema.persisted_variables") == []
