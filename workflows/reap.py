@@ -7,6 +7,7 @@ from hera.workflows import CronWorkflow
 from steps.drill.reap import reap
 from workflows.pack import container
 from workflows.security import CONFINED
+from workflows.sizes import READING
 
 
 def build() -> CronWorkflow:
@@ -29,5 +30,5 @@ def build() -> CronWorkflow:
         },
         **CONFINED,
     ) as cron:
-        container(reap, timeout="5m")
+        container(reap, timeout="5m", size=READING)
     return cron

@@ -29,7 +29,11 @@ MEASURING = _size("250m", "192Mi", "2Gi")
 every attempt; an hour of a drill's usual clients makes a million."""
 
 READING = _size("50m", "128Mi", "2Gi")
-"""A step that reads what was measured: small for most drills, and as large as the measuring one for a long one."""
+"""A step that reads what was measured: small for most drills, and as large as the measuring one for a long one. Or all
+runs of the namespace, of which nobody says how many there are."""
+
+RUN_KIB = 380
+"""What reap needs for each run: the Workflow as it is read, and as it was sent (a drill's; measured)."""
 
 MOVING = _size("250m", "320Mi", "2Gi")
 """A step that moves rows. A backup takes its parameter `memory`, 256 MiB unless told otherwise; 32 connections, the

@@ -16,7 +16,7 @@ from steps.backup.budget import COPIES, FIXED_MIB, MIB, READER_MIB, budget
 from steps.declare import SCRATCH_VOLUME, StepCommand, artifact, input_file, option, parameter, step, target_options
 from steps.drill.parameters import DrillParameters
 from workflows.pack import IMAGE, call, container, runbook, workflow_parameters
-from workflows.sizes import ATTEMPT_BYTES, EXECUTOR_MIB, MOVING
+from workflows.sizes import ATTEMPT_BYTES, EXECUTOR_MIB, MOVING, RUN_KIB
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 
@@ -111,6 +111,12 @@ def test_an_hour_of_a_drills_usual_clients_has_room_where_they_are_counted(name:
     spec = yaml.safe_load((MANIFESTS / f"base/workflows/{runbook}.yaml").read_text())["spec"]
     limit = next(each for each in spec["templates"] if each["name"] == step)["container"]["resources"]["limits"]
     assert mib(limit["memory"]) >= FIXED_MIB + EXECUTOR_MIB + attempts * ATTEMPT_BYTES // MIB
+
+
+def test_reap_has_room_for_the_runs_of_a_year() -> None:
+    spec = yaml.safe_load((MANIFESTS / "base/workflows/reap.yaml").read_text())["spec"]["workflowSpec"]
+    limit = next(each for each in spec["templates"] if each["name"] == "reap")["container"]["resources"]["limits"]
+    assert mib(limit["memory"]) >= FIXED_MIB + EXECUTOR_MIB + 5000 * RUN_KIB // 1024
 
 
 @pytest.mark.parametrize("file", sorted((MANIFESTS / "base/workflows").glob("*.yaml")), ids=lambda file: file.stem)
