@@ -19,6 +19,8 @@ KUBECONFIG = "TIPHYS_E2E_KUBECONFIG"
 """Not the plain variable: whoever works with a cluster must not drain its nodes by running tests."""
 BOUND_SECONDS = 1800
 FIGURES: list[dict[str, object]] = []
+OPERATORS = "app.kubernetes.io/name in (mysql-operator, mysql-local-operator)"
+"""Oracle's, and the stand-in of images/mysql-local."""
 NODE = "TIPHYS_E2E_NODE"
 """The node to drain; a worker that takes pods where it is not set."""
 
@@ -152,8 +154,22 @@ def drains(acting: Callable[[str], Kube]) -> Kube:
     return acting("tiphys-drains")
 
 
+@pytest.fixture(scope="module")
+def no_operator(real: Real) -> Iterator[None]:
+    """No operator at work: it would write to the tests' InnoDBClusters, and make servers of their names."""
+    found = [one for one in real.all("deployments", "-A", "-l", OPERATORS) if one["spec"].get("replicas", 1)]
+    for one in found:
+        meta = one["metadata"]
+        real.kubectl("scale", "deployment", meta["name"], "-n", meta["namespace"], "--replicas=0")
+    eventually("its pods are gone", lambda: not real.all("pods", "-A", "-l", OPERATORS))
+    yield
+    for one in found:
+        meta, replicas = one["metadata"], one["spec"].get("replicas", 1)
+        real.kubectl("scale", "deployment", meta["name"], "-n", meta["namespace"], f"--replicas={replicas}")
+
+
 @pytest.fixture
-def cluster(real: Real, run: str) -> Iterator[str]:
+def cluster(real: Real, run: str, no_operator: None) -> Iterator[str]:
     """An InnoDBCluster that no operator looks after: what is noted on it is real, servers there are none."""
     meta = {"name": run, "namespace": NAMESPACE, "labels": {"tiphys.dev/drills": "allowed"}}
     spec = {"secretName": run, "instances": 3}
