@@ -14,7 +14,9 @@ from test_undelivered import letter, run
 from tiphys.install import check_cluster, check_controllers, check_events, check_s3, ready, upstream
 from tiphys.install.given import S3
 from tiphys.install.kube import Kube
+from tiphys.local.settings import Settings
 from tiphys.runs import undelivered
+from tiphys.runs.api import Address, Cluster
 from tiphys.runs.errors import Forbidden
 
 Object = dict[str, Any]
@@ -116,6 +118,11 @@ def test_a_default_storage_class_is_looked_for(kube: Kube) -> None:
     annotations = {"metadata": {"annotations": {check_cluster.DEFAULT_CLASS: "true"}}}
     kube.call("PATCH", f"{path}/disks", annotations, content_type=MERGE)
     assert check_cluster.storage_class(kube).level == "ok"
+
+
+def test_the_local_platform_needs_no_storage_class(settings: Settings) -> None:
+    local = Kube(Cluster(Address(settings.kubeconfig, settings, "tiphys")), "tiphys")
+    assert check_cluster.storage_class(local).level == "ok"
 
 
 def test_an_event_that_became_no_run_is_warned_of(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:

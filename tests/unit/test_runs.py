@@ -340,6 +340,16 @@ def test_wait_gives_up_in_time_or_where_nothing_is(platform: Settings) -> None:
     assert nothing.returncode == 1 and "no run nothing-there" in nothing.stderr and "the newest are" in nothing.stderr
 
 
+@pytest.mark.parametrize("command", ["wait", "logs", "report", "stop", "terminate", "resume", "templates", "submit"])
+def test_the_name_of_an_unset_variable_means_no_run_rather_than_all(platform: Settings, command: str) -> None:
+    for name in ("", "a/../b"):
+        done = call(platform, command, name)
+        said = (f"{name!r} is no name of a", f"{name!r}: expected the name of a template")
+        assert done.returncode == 1 and done.stderr.startswith(tuple(f"Error: {each}" for each in said))
+    elsewhere = call(platform, command, "x", "-n", "../kube-system")
+    assert elsewhere.returncode == 1 and "'../kube-system' is no name of a namespace" in elsewhere.stderr
+
+
 def test_a_report_that_is_not_there_says_so(platform: Settings) -> None:
     put_run(platform, "no-report", "Failed", [])
     done = call(platform, "report", "no-report")

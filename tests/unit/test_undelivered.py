@@ -104,6 +104,10 @@ def test_the_tool_lists_what_was_lost_with_the_command_that_runs_it_and_forgets_
         assert done.exit_code == 0, done.output
         return done.output
 
+    elsewhere = CliRunner().invoke(cli, ["undelivered"])
+    assert elsewhere.exit_code == 1 and "has no runbook of Tiphys" in elsewhere.output
+    labels = {"app.kubernetes.io/part-of": "tiphys"}
+    kube.create("workflowtemplates", {"metadata": {"name": "t", "labels": labels}, "spec": {}})
     assert "has no dead letters" in tiphys()
     kube.create("workflows", run())
     given = json.dumps({"cluster": "demo", "note": "it's mine"})

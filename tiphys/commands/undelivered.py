@@ -9,6 +9,9 @@ import click
 from tiphys.commands.runs import of_cluster
 from tiphys.runs.api import Cluster
 
+PART_OF = "app.kubernetes.io/part-of=tiphys"
+"""Label of all that the pack installs."""
+
 
 @click.command()
 @click.option("--forget", metavar="NAME", multiple=True, help="Remove the dead letter NAME; `all` for all of them.")
@@ -32,7 +35,12 @@ def undelivered(cluster: Cluster, forget: tuple[str, ...], output: str | None) -
                 raise click.ClickException(f"there is no dead letter {name}; `tiphys undelivered` lists them")
             remove(cluster, name)
             click.echo(f"forgotten: {name}")
-    elif output == "json":
+        if not found:
+            click.echo("There is no dead letter, so none was forgotten.")
+        return
+    if not found and not cluster.list("workflowtemplates", PART_OF):
+        raise click.ClickException(f"namespace {cluster.namespace} has no runbook of Tiphys; name the pack's with -n")
+    if output == "json":
         click.echo(json.dumps([vars(one) for one in found], indent=2, default=dict))
     elif not found:
         click.echo(f"Namespace {cluster.namespace} has no dead letters: every event became a run or was refused.")

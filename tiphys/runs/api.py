@@ -59,6 +59,17 @@ def address(kubeconfig: str | None, namespace: str | None) -> Address:
     return Address(path, settings if local else None, namespace, by_environment=not kubeconfig and not local)
 
 
+def safe(name: str, what: str = "run or template") -> str:
+    """Return a name that can be a part of an address, as it is.
+
+    Raises:
+        ToolError: it cannot: an empty one, as an unset variable of a shell gives, would mean all objects of a kind.
+    """
+    if not name or name in (".", "..") or set(name) & set("/?#%") or not name.isprintable() or " " in name:
+        raise ToolError(f"{name!r} is no name of a {what}{'' if name else ': is a variable not set?'}")
+    return name
+
+
 def is_internal(template: Object) -> bool:
     """Tell whether a template is for the pack's own schedules and not for people."""
     return (template["metadata"].get("labels") or {}).get(INTERNAL_LABEL) == "true"
@@ -92,7 +103,8 @@ class Cluster:
         except (YAMLError, TypeError, AttributeError, KeyError) as error:
             # The client falls over YAML that is something else, and over none at all.
             raise ToolError(f"the kubeconfig {named} is of no use: it is no kubeconfig; {hint}") from error
-        self.namespace = where.namespace or (active.get("context") or {}).get("namespace") or NAMESPACE
+        found = where.namespace or (active.get("context") or {}).get("namespace") or NAMESPACE
+        self.namespace = safe(found, "namespace")
         settings.retries = False
         if is_loopback(str(settings.host)):
             settings.proxy = None
@@ -107,7 +119,7 @@ class Cluster:
     def workflow(self, name: str) -> Object:
         """Return a Workflow."""
         try:
-            return self.call("GET", f"{self.argo('workflows')}/{name}")
+            return self.call("GET", f"{self.argo('workflows')}/{safe(name, 'run')}")
         except NotFound as error:
             try:
                 found = self.list("workflows")
@@ -121,7 +133,7 @@ class Cluster:
     def template(self, name: str) -> Object:
         """Return a WorkflowTemplate."""
         try:
-            return self.call("GET", f"{self.argo('workflowtemplates')}/{name}")
+            return self.call("GET", f"{self.argo('workflowtemplates')}/{safe(name, 'template')}")
         except NotFound as error:
             import difflib
 
@@ -133,7 +145,7 @@ class Cluster:
 
     def schedule(self, name: str) -> Object:
         """Return a CronWorkflow."""
-        return self.call("GET", f"{self.argo('cronworkflows')}/{name}")
+        return self.call("GET", f"{self.argo('cronworkflows')}/{safe(name, 'schedule')}")
 
     def create_workflow(self, workflow: Object, dry_run: bool = False) -> Object:
         """Create a Workflow, or with `dry_run` let the API server check it only."""
@@ -141,7 +153,7 @@ class Cluster:
 
     def patch_workflow(self, name: str, patch: Object) -> Object:
         """Lay a JSON merge patch over a Workflow."""
-        path = f"{self.argo('workflows')}/{name}"
+        path = f"{self.argo('workflows')}/{safe(name, 'run')}"
         return self.call("PATCH", path, patch, content_type="application/merge-patch+json")
 
     def list(self, resource: str, labels: str = "") -> list[Object]:
