@@ -12,9 +12,14 @@ _HEAD = """\
 <!-- Rendered by `tiphys render` from workflows/metrics.py and tiphys/monitoring; change those, not this page. -->
 # Metrics, dashboard and alerts
 
-Argo's controller tells Prometheus these numbers at the end of each run, under the names below: let Prometheus scrape
-the Service `workflow-controller-metrics`, port 9090 (by default over TLS with a certificate that the controller makes
-itself). Every metric has the labels `cluster_namespace` and `cluster`, and never the name of a run.
+Argo's controller tells Prometheus these numbers at the end of each run, under the names below, at port 9090, path
+`/metrics` (by default over TLS with a certificate that the controller makes itself). Argo's own install has no Service
+for it; one is made by
+
+    kubectl -n argo expose deployment workflow-controller --name=workflow-controller-metrics --port=9090
+
+and Prometheus has to be told to scrape it. Every metric has the labels `cluster_namespace` and `cluster`, and never the
+name of a run.
 """
 
 _TAIL = """\
