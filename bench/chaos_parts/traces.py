@@ -17,8 +17,8 @@ from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
 from tiphys.local.kube_errors import ApiError
 
 MARK = "tiphys.dev/"
-LASTING = ("tiphys.dev/created-with", "tiphys.dev/rebooted-at")
-"""Annotations of a cluster that are no drill's."""
+LASTING = ("tiphys.dev/created-with", "tiphys.dev/rebooted-at", "tiphys.dev/about")
+"""Annotations of clusters and templates that are no drill's."""
 MAY_NAME_IT = ("events", "workflows", "workflowtaskresults")
 """Kinds whose objects tell of a drill for ever: what happened, and the run itself."""
 TAIL = 60_000

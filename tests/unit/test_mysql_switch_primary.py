@@ -176,7 +176,8 @@ def test_the_heaviest_is_chosen_and_a_dry_run_only_says_so(kube: Kube, servers: 
         assert told.summary.startswith(
             f"dry run: nothing was changed. This would switch the primary of demo from {old}"
         )
-        assert f"{heavy}: weight 90, 0 to apply, node node-{heavy[-1]}, chosen" in told.summary
+        # What the test before this one wrote may be still on its way.
+        assert re.search(rf"{heavy}: weight 90, \d+ to apply, node node-{heavy[-1]}, chosen", told.summary)
         assert (told.old_primary, told.new_primary) == (old, heavy), "whom it would be"
         assert primary(kube) == old and told.write_downtime_seconds is None
         assert switch().new_primary == heavy == primary(kube)
