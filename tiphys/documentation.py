@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventsources.triggerable import NARROWED, TARGETS, WITHHELD
+from tiphys.runs.listing import about
 
 PAGE = "../../docs/runbooks.md"
 """Where the page is, seen from the folder of the rendered manifests."""
@@ -37,14 +38,9 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _about(manifest: dict[str, Any]) -> str:
-    annotations: dict[str, str] = manifest["metadata"].get("annotations", {})
-    return (annotations.get("tiphys.dev/about") or annotations.get("workflows.argoproj.io/description", "")).strip()
-
-
 def _template(manifest: dict[str, Any]) -> str:
     spec = manifest["spec"]
-    lines = [f"## {manifest['metadata']['name']}", "", _about(manifest), ""]
+    lines = [f"## {manifest['metadata']['name']}", "", about(manifest), ""]
     if parameters := spec.get("arguments", {}).get("parameters", []):
         lines += ["| parameter | default | meaning |", "| --- | --- | --- |"]
         withheld = WITHHELD.get(manifest["metadata"]["name"], frozenset())
@@ -82,4 +78,4 @@ def _meaning(parameter: dict[str, Any]) -> str:
 def _schedule(manifest: dict[str, Any]) -> str:
     spec = manifest["spec"]
     when = ", ".join(f"`{schedule}`" for schedule in spec["schedules"])
-    return f"| `{manifest['metadata']['name']}` | {when} {spec.get('timezone', '')} | {_cell(_about(manifest))} |"
+    return f"| `{manifest['metadata']['name']}` | {when} {spec.get('timezone', '')} | {_cell(about(manifest))} |"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import mysql.connector
 import pytest
 from apiserver_help import ApiServer
 from book_help import make_book
+from http_help import Quiet, serving
 from mysql_group import ROOT, Server, mysql_group
 from router_help import router
 
@@ -110,23 +109,14 @@ def switch(to: str | None = None, *, measure: bool = False, dry_run: bool = Fals
 def shop() -> Iterator[str]:
     """An application that always answers; it yields its address."""
 
-    class Answers(BaseHTTPRequestHandler):
+    class Answers(Quiet):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Answers) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def primary(kube: Kube) -> str:

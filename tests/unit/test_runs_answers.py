@@ -8,15 +8,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gateway_help import create, in_kube, objects, workflows
+from http_help import Quiet, serving
 from platform_help import new_home, running
 from test_runs import call, node, put_run
 
@@ -185,7 +183,7 @@ def test_who_may_not_is_told_so(platform: Settings, tmp_path: Path) -> None:
 def only_reading(run: Object) -> Iterator[int]:
     """An API server that shows one run and lets nobody list or change any; it yields its port."""
 
-    class Answers(BaseHTTPRequestHandler):
+    class Answers(Quiet):
         def do_GET(self) -> None:
             *_, collection, name = self.path.split("/")
             if (collection, name) == ("workflows", run["metadata"]["name"]):
@@ -206,14 +204,5 @@ def only_reading(run: Object) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(raw)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Answers) as port:
+        yield port

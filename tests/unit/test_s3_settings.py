@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
 import os
-import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from http_help import Quiet, serving
 from s3_faults import ALWAYS, Fault, Proxy, Server, bucket_of
 
 from steps.backup.objects import Upload
@@ -210,7 +209,7 @@ def giving(path: str, content: bytes, kind: str) -> Iterator[tuple[str, list[str
     """Serve one answer to whoever comes with the right token."""
     seen: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             seen.append(f"{self.path} {self.headers.get('Authorization', '')} {self.rfile.read(length).decode()}")
@@ -222,18 +221,8 @@ def giving(path: str, content: bytes, kind: str) -> Iterator[tuple[str, list[str
 
         do_POST = do_GET  # noqa: N815
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}{path}", seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}{path}", seen
 
 
 def test_without_keys_a_workload_identity_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

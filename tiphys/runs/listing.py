@@ -33,6 +33,12 @@ def purpose(template: Object) -> str:
     return first.rstrip(".") or str(notes.get(TITLE) or "")
 
 
+def about(template: Object) -> str:
+    """Return the whole description of a template, in Markdown; its line of Argo's list where it has no other."""
+    notes = template["metadata"].get("annotations") or {}
+    return str(notes.get(ABOUT) or notes.get(LINE) or "").strip()
+
+
 def parameter_rows(template: Object) -> list[dict[str, Any]]:
     """Return a template's parameters as plain values; a default of None means that a run must give it."""
     return [
@@ -44,10 +50,8 @@ def parameter_rows(template: Object) -> list[dict[str, Any]]:
 def template_page(template: Object) -> list[str]:
     """Return what `tiphys templates NAME` shows: description, parameters, and how to run it."""
     name = template["metadata"]["name"]
-    notes = template["metadata"].get("annotations") or {}
-    about = str(notes.get(ABOUT) or notes.get(LINE) or "").strip()
     parameters = parameter_rows(template)
-    lines = [*in_width(about), ""] if about else []
+    lines = [*in_width(text), ""] if (text := about(template)) else []
     lines.append("Parameters:" if parameters else "It has no parameters.")
     for one in parameters:
         default = "required" if one["default"] is None else f"default {one['default'] or '(empty)'}"
