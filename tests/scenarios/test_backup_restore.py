@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from platform_run import Finished, Platform, kill_server
+from whole_cluster import topology, until_whole
 
 from steps.backup.layout import FOLDER
 from steps.backup.manifest import FILE, Manifest
 from steps.backup.objects import Bucket
 from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
-from steps.mysql.topology import Topology, read_topology
 from tiphys.local.s3.credentials import load_or_make
 from tiphys.local.settings import Settings
 
@@ -42,10 +42,6 @@ OBJECTS = (
     "SHOW CREATE USER clerk",
     "SHOW GRANTS FOR clerk",
 )
-
-
-def topology(platform: Platform, cluster: str) -> Topology:
-    return read_topology(platform.kube, cluster)
 
 
 def ask(platform: Platform, cluster: str, *statements: str, address: str = "") -> list[list[Any]]:
@@ -149,8 +145,7 @@ def copy(platform: Platform, moment: dict[str, Any]) -> str:
 
 def everywhere(platform: Platform, cluster: str) -> list[Any]:
     """Return the sums of each member, one element where they are the same, once they have all rows."""
-    eventually(f"{cluster} is whole", lambda: topology(platform, cluster).is_whole, 120)
-    primary = topology(platform, cluster).primary
+    primary = until_whole(platform, cluster).primary
     assert primary is not None
     ((executed,),) = ask(platform, cluster, "SELECT @@gtid_executed")[0]
     found = []

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from platform_run import Platform
-from test_failover_drill import eventually, topology
+from test_failover_drill import eventually
+from whole_cluster import topology, until_whole
 
 from steps.drill import book, intent
 from steps.kube import cordon
@@ -25,7 +26,7 @@ RUN = "failover-drill-of-this-test"
 
 @pytest.fixture
 def whole(platform: Platform, demo: str) -> str:
-    eventually("the group is whole", lambda: topology(platform, demo).is_whole)
+    until_whole(platform, demo)
     eventually("the Routers are ready", lambda: sum(map(is_ready, platform.kube.routers(demo))) == 2)
     return demo
 

@@ -9,15 +9,11 @@ from typing import Any
 
 import pytest
 from platform_run import Finished, Platform
+from whole_cluster import topology
 
 from steps.errors import StepError
 from steps.kube.pods import is_ready
 from steps.mysql.connection import ROUTER_RW_PORT, SERVER_PORT, query, root_credentials, session
-from steps.mysql.topology import Topology, read_topology
-
-
-def topology(platform: Platform, cluster: str) -> Topology:
-    return read_topology(platform.kube, cluster)
 
 
 def ask(platform: Platform, cluster: str, host: str, port: int, sql: str) -> list[Any]:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from platform_run import Platform
+from whole_cluster import topology, until_whole
 
 from steps.drill import intent
 from steps.mysql.connection import SERVER_PORT, query, root_credentials, session
-from steps.mysql.topology import Topology, read_topology
 
 EXAMPLE = Path(__file__).parents[2] / "examples/webapp"
 OUTPUTS = {
@@ -28,10 +28,6 @@ OUTPUTS = {
     "new-primary",
     "report",
 }
-
-
-def topology(platform: Platform, cluster: str) -> Topology:
-    return read_topology(platform.kube, cluster)
 
 
 def ledgers(platform: Platform, cluster: str) -> list[Any]:
@@ -75,7 +71,7 @@ def phase(platform: Platform, name: str) -> str:
 @pytest.fixture
 def whole(platform: Platform, demo: str) -> Iterator[str]:
     """The cluster, whole before each test and without a trace of a drill after it."""
-    eventually("the group is whole", lambda: topology(platform, demo).is_whole)
+    until_whole(platform, demo)
     yield demo
     assert noted(platform, demo) is None, "the drill's note is still on the cluster"
     assert ledgers(platform, demo) == [], "the drill's ledger is still there"
@@ -323,7 +319,7 @@ def test_the_reaper_thaws_what_a_killed_drill_has_frozen(platform: Platform, who
     reap(platform)
     assert process_state(server) not in ("T", "")
     assert noted(platform, whole) is None
-    eventually("the group is whole", lambda: topology(platform, whole).is_whole)
+    until_whole(platform, whole)
     reap(platform)  # once more: there was no primary to clear the ledger on, the first time
 
 

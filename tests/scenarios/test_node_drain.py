@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from platform_run import Platform
-from test_failover_drill import eventually, ledgers, noted, phase, running_pods, topology
+from test_failover_drill import eventually, ledgers, noted, phase, running_pods
+from whole_cluster import topology, until_whole
 
 from steps.kube import cordon
 from steps.kube.pods import is_ready
@@ -47,11 +48,11 @@ def spread(platform: Platform, cluster: str) -> bool:
 @pytest.fixture
 def whole(platform: Platform, demo: str) -> Iterator[str]:
     """The cluster, whole before each test; afterwards neither it nor a node has a trace of a drill."""
-    eventually("the group is whole", lambda: topology(platform, demo).is_whole)
+    until_whole(platform, demo)
     eventually("the Routers are ready", lambda: sum(map(is_ready, platform.kube.routers(demo))) == 2)
     eventually("each member has a node of its own", lambda: spread(platform, demo))
     yield demo
-    eventually("the group is whole again", lambda: topology(platform, demo).is_whole)
+    until_whole(platform, demo)
     assert cordon.noted(platform.kube) == [] and cordoned(platform) == []
     assert noted(platform, demo) is None and ledgers(platform, demo) == []
 

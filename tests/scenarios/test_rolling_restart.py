@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from platform_run import Platform
-from test_failover_drill import eventually, ledgers, noted, topology
+from test_failover_drill import eventually, ledgers, noted
+from whole_cluster import topology, until_whole
 
 from steps.kube.pods import is_ready
 
 
 def test_every_pod_is_another_one_and_clients_wrote_all_the_time(platform: Platform, demo: str) -> None:
-    eventually("the group is whole", lambda: topology(platform, demo).is_whole)
+    until_whole(platform, demo)
     eventually("the servers are ready", lambda: sum(map(is_ready, platform.kube.servers(demo))) == 3)
     before = {str(pod["metadata"]["name"]): pod["metadata"]["uid"] for pod in platform.kube.servers(demo)}
     old = topology(platform, demo).primary

@@ -7,14 +7,15 @@ import json
 from typing import Any
 
 from platform_run import Finished, Platform
-from test_failover_drill import eventually, ledgers, noted, topology
+from test_failover_drill import eventually, ledgers, noted
+from whole_cluster import topology, until_whole
 
 from tiphys.local.client import Kube
 from tiphys.local.settings import NAMESPACE
 
 
 def test_the_primary_is_the_one_that_was_asked_for_and_clients_wrote_meanwhile(platform: Platform, demo: str) -> None:
-    eventually("the group is whole", lambda: topology(platform, demo).is_whole)
+    until_whole(platform, demo)
     before = topology(platform, demo)
     assert before.primary is not None
     new = before.secondaries[-1].pod
