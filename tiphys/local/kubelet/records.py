@@ -14,6 +14,9 @@ from tiphys.local.kubelet.status import timestamp
 
 log = logging.getLogger(__name__)
 
+_FORGOTTEN = ("_path", "next_pause", "resume_at")
+"""What no file keeps."""
+
 
 @dataclass
 class Record:
@@ -27,6 +30,8 @@ class Record:
         restarts: number of starts after the first.
         next_pause: pause before the restart after the next, see `BackOff`.
         resume_at: when the container may be started again, seconds since the epoch.
+
+    A kubelet that starts knows of no back-off, as Kubernetes' own: what had to wait is started again at once.
     """
 
     container_id: str = ""
@@ -47,10 +52,11 @@ class Record:
         """
         path = Path(f"{base}.run.json")
         try:
-            return cls(**json.loads(path.read_text()), _path=path)
+            known = json.loads(path.read_text())
+            return cls(**{key: value for key, value in known.items() if key not in _FORGOTTEN}, _path=path)
         except FileNotFoundError:
             return cls(_path=path)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             container_id, started_at = last_run(base)
             what = {"file": str(path), "error": str(error), "containerID": container_id}
             log.error("cannot read the record of a container; its restarts are forgotten", extra=what)
@@ -58,7 +64,7 @@ class Record:
 
     def save(self) -> None:
         """Write the record."""
-        values = {key: value for key, value in asdict(self).items() if key != "_path"}
+        values = {key: value for key, value in asdict(self).items() if key not in _FORGOTTEN}
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text(json.dumps(values))
         temporary.replace(self._path)
