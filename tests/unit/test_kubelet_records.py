@@ -25,8 +25,6 @@ def test_its_runs_are_remembered_and_the_pauses_between_them_are_not(tmp_path: P
 
 
 def test_a_file_of_an_earlier_version_is_read_without_its_pauses(tmp_path: Path) -> None:
-    (tmp_path / "mysql.run.json").write_text(
-        '{"container_id": "a", "restarts": 4, "next_pause": 300}'
-    )
+    (tmp_path / "mysql.run.json").write_text('{"container_id": "a", "restarts": 4, "next_pause": 300}')
     found = Record.load(tmp_path / "mysql")
     assert (found.container_id, found.restarts, found.next_pause, found.resume_at) == ("a", 4, 0.0, 0.0)
