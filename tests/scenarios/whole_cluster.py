@@ -23,11 +23,18 @@ def topology(platform: Platform, cluster: str) -> Topology:
 
 
 def until_whole(platform: Platform, cluster: str, seconds: float = WHOLE_SECONDS) -> Topology:
-    """Wait until every member is ONLINE; a failure tells what each of them and the operator said last."""
+    """Wait until every member is ONLINE; a failure tells what each of them and the operator said last.
+
+    Whoever is not in the group then gets another pod, so that one test's failure is not that of all after it.
+    """
     limit = time.monotonic() + seconds
     while not (seen := topology(platform, cluster)).is_whole:
         if time.monotonic() >= limit:
             told = "\n".join(_told(platform, cluster))
+            inside = {member.pod for member in seen.members if member.state == "ONLINE"}
+            for pod in platform.kube.servers(cluster) if inside else []:
+                if pod["metadata"]["name"] not in inside:
+                    platform.kube.delete("pods", pod["metadata"]["name"])
             raise AssertionError(f"{cluster} is not whole after {seconds:.0f} s: {seen.summary()}\n{told}")
         time.sleep(0.2)
     return seen

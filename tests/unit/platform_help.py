@@ -52,7 +52,7 @@ def free_ports(count: int) -> list[int]:
     those takes one before its server is started.
     """
     found = []
-    for port in random.sample(range(15_000, 32_000), 100):
+    for port in random.sample(range(10_000, 13_000), 100):
         try:
             with socket.create_server(("127.0.0.1", port)):
                 found.append(port)

@@ -21,7 +21,15 @@ from tiphys.local.operator.decide import Join
 from tiphys.local.operator.diagnose import Diagnosis, diagnose
 from tiphys.local.operator.group import GroupError
 from tiphys.local.operator.member import Member
-from tiphys.local.operator.rejoin import FIRST_PAUSE, LONGEST_PAUSE, STUCK_SECONDS, Rejoins, names_old_incarnation
+from tiphys.local.operator.rejoin import (
+    ERROR_GAP_SECONDS,
+    ERROR_SECONDS,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    STUCK_SECONDS,
+    Rejoins,
+    names_old_incarnation,
+)
 from tiphys.local.operator.sql import SqlError
 
 ALONE = {n: peers(0, **{f"m{k}": "ONLINE" if k == n else "UNREACHABLE" for k in range(3)}) for n in range(3)}
@@ -139,6 +147,21 @@ def test_a_member_that_could_not_join_tries_again_less_and_less_often() -> None:
         assert story.may(HALF[2], HALF), "others need not wait"
     assert pauses[0] == FIRST_PAUSE and pauses[-1] == LONGEST_PAUSE and pauses == sorted(pauses)
     assert not story.is_stuck(HALF, seen(HALF), 3), "nobody named an old incarnation"
+
+
+def test_a_server_that_says_error_is_left_to_itself_for_a_while() -> None:
+    story, expelled = Story(), member(1, outside(1, state="ERROR"))
+
+    def waited() -> float:
+        began = story.time
+        while not story.may(expelled, HALF):
+            story.time += 1.0
+        return story.time - began
+
+    assert waited() == ERROR_SECONDS
+    assert story.may(HALF[1], HALF), "OFFLINE: it has ended its attempts"
+    story.time += ERROR_GAP_SECONDS + 1.0
+    assert waited() == ERROR_SECONDS, "expelled once more, after it had come back"
 
 
 def test_a_group_that_refuses_its_members_for_long_is_started_again_where_that_loses_nothing() -> None:

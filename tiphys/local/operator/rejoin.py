@@ -28,6 +28,12 @@ STUCK_SECONDS = 60.0
 """How long a group may refuse a member as its own old incarnation. It expels a dead one after some ten seconds."""
 REFUSED_SECONDS = 15.0
 """How far from its end an attempt to join must have been refused last: MySQL asks the group again every six seconds."""
+ERROR_SECONDS = 30.0
+"""How long a server that says ERROR is left to itself. One that was expelled says so for a moment before its
+auto-rejoin begins, and one whose attempts are over ends itself (exit_state_action). Told to stop meanwhile, it leaves
+the group that it is just coming back to. Oracle's operator tells it nothing at all."""
+ERROR_GAP_SECONDS = 15.0
+"""ERROR that was not seen for this long is another one."""
 STUCK_TEXT = (
     "The group refuses a member as its own old incarnation, and can expel nobody: it is ended, and started again"
 )
@@ -63,6 +69,7 @@ class Rejoins:
     def __init__(self, now: Callable[[], float] = time.monotonic):
         self._now = now
         self._failed: dict[str, _Failed] = {}
+        self._erring: dict[str, tuple[float, float]] = {}
 
     def may_begin(self, join: Join, diagnosis: Diagnosis, expected: int, busy: bool) -> bool:
         """Whether a member may try to join now.
@@ -76,8 +83,16 @@ class Rejoins:
         failed = self._failed.get(join.member.uid)
         if failed and self._now() < failed.until:
             return False
+        if join.member.view and join.member.view.state == "ERROR" and self._errs_for(join.member.uid) < ERROR_SECONDS:
+            return False
         # Of two that fail in a group of one, nobody is left to vote; a new cluster's members can only fail once.
         return not (busy and join.rejoin and _is_weak(diagnosis, expected))
+
+    def _errs_for(self, uid: str) -> float:
+        now = self._now()
+        first, last = self._erring.get(uid, (now, now))
+        self._erring[uid] = (now if now - last > ERROR_GAP_SECONDS else first, now)
+        return now - self._erring[uid][0]
 
     def join(self, member: Member, admin: Account, recovery: Account, peers: Sequence[str], clone: bool) -> None:
         """Have a member join the group of `peers` (`group.join`), and remember how that ended. Blocking.
