@@ -17,15 +17,16 @@ from operator_help import going, inside, member, outside, peers
 from steps.mysql.connection import close, query
 from tiphys.local.operator import group, quorum, rejoin
 from tiphys.local.operator.accounts import Account
-from tiphys.local.operator.decide import Join
+from tiphys.local.operator.decide import Join, Lost, decide
 from tiphys.local.operator.diagnose import Diagnosis, diagnose
 from tiphys.local.operator.group import GroupError
 from tiphys.local.operator.member import Member
 from tiphys.local.operator.rejoin import (
-    ERROR_GAP_SECONDS,
     ERROR_SECONDS,
     FIRST_PAUSE,
+    GAP_SECONDS,
     LONGEST_PAUSE,
+    LOST_SECONDS,
     STUCK_SECONDS,
     Rejoins,
     names_old_incarnation,
@@ -160,8 +161,24 @@ def test_a_server_that_says_error_is_left_to_itself_for_a_while() -> None:
 
     assert waited() == ERROR_SECONDS
     assert story.may(HALF[1], HALF), "OFFLINE: it has ended its attempts"
-    story.time += ERROR_GAP_SECONDS + 1.0
+    story.time += GAP_SECONDS + 1.0
     assert waited() == ERROR_SECONDS, "expelled once more, after it had come back"
+
+
+def test_a_server_that_its_group_does_not_list_is_told_to_leave_in_the_end() -> None:
+    story, two = Story(), peers(0, m0="ONLINE", m1="ONLINE")
+    alone = member(2, inside(2, peers(0, m0="UNREACHABLE", m1="UNREACHABLE", m2="ONLINE")))
+    members = [member(0, inside(0, two)), member(1, inside(1, two)), alone]
+    (lost,) = decide(members, seen(members), deleting=False)
+    assert lost == Lost(alone)
+    while not story.may_leave(lost):
+        story.time += 1.0
+    assert story.time == LOST_SECONDS
+
+    stale = member(2, inside(2, peers(0, m0="ONLINE", m1="ONLINE", m2="ONLINE")))
+    assert decide([*members[:2], stale], seen([*members[:2], stale]), deleting=False) == [Lost(stale)]
+    listed = [member(n, inside(n, peers(0, m0="ONLINE", m1="ONLINE", m2="UNREACHABLE"))) for n in (0, 1)]
+    assert Lost(alone) not in decide([*listed, alone], seen([*listed, alone]), deleting=False), "not given up yet"
 
 
 def test_a_group_that_refuses_its_members_for_long_is_started_again_where_that_loses_nothing() -> None:

@@ -17,7 +17,7 @@ from tiphys.local.client import ApiError, Informer, Kube
 from tiphys.local.operator import ensure, group, names, quorum, reboot, versions
 from tiphys.local.operator.accounts import Account, account, group_statements
 from tiphys.local.operator.backup_spec import parse_init
-from tiphys.local.operator.decide import Errant, Join, Leave, Release, Remember, decide
+from tiphys.local.operator.decide import Errant, Join, Leave, Lost, Release, Remember, decide
 from tiphys.local.operator.diagnose import Diagnosis, diagnose
 from tiphys.local.operator.member import Member, from_pod, going_since
 from tiphys.local.operator.metadata import Contents
@@ -255,7 +255,12 @@ class Cluster:
                     if not ended and self._rejoins.may_begin(action, diagnosis, spec.instances, busy):
                         self._begin(action.member.uid, partial(self._join, obj, pod, action, diagnosis))
                 case Leave():
-                    self._begin(action.member.uid, partial(self._leave, obj, action.member))
+                    why = "since its pod is going"
+                    self._begin(action.member.uid, partial(self._leave, obj, action.member, why))
+                case Lost():
+                    if self._rejoins.may_leave(action):
+                        why, limit = "which does not list it", group.LONGEST_LEAVE
+                        self._begin(action.member.uid, partial(self._leave, obj, action.member, why, limit))
                 case Release():
                     self._begin(f"release {action.member.uid}", partial(self._release, pod))
                 case Remember():
@@ -289,9 +294,9 @@ class Cluster:
     async def _remember(self, address: str, places: str) -> None:
         await self._in_thread(group.remember, address, await self._admin(), places)
 
-    async def _leave(self, obj: Mapping[str, Any], member: Member) -> None:
-        await self._say(obj, "Leave", f"Removing {member.name} from the group, since its pod is going")
-        await self._in_thread(group.leave, member.address, await self._admin())
+    async def _leave(self, obj: Mapping[str, Any], member: Member, why: str, limit: int = 30) -> None:
+        await self._say(obj, "Leave", f"Removing {member.name} from the group, {why}")
+        await self._in_thread(group.leave, member.address, await self._admin(), limit)
 
     async def _release(self, pod: dict[str, Any]) -> None:
         await set_finalizer(self.parts.kube, "pods", pod, names.FINALIZER_MEMBER, False)

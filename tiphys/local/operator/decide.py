@@ -66,7 +66,18 @@ class Errant:
     count: int
 
 
-Action = Join | Leave | Release | Remember | Errant
+@dataclass(frozen=True)
+class Lost:
+    """A server believes to be in a group that has quorum without it and does not list it.
+
+    Attributes:
+        member: who.
+    """
+
+    member: Member
+
+
+Action = Join | Leave | Release | Remember | Errant | Lost
 
 
 def decide(members: Sequence[Member], diagnosis: Diagnosis, deleting: bool) -> list[Action]:
@@ -114,6 +125,8 @@ def _coming(member: Member, diagnosis: Diagnosis) -> Action | None:
     if group is None or view is None or not member.configured or view.starting or view.rejoining:
         return None
     if view.state in IN_GROUP:
+        if not any(peer.uuid == view.uuid for peer in group.peers):
+            return Lost(member)
         wanted = seeds(peer.address for peer in group.peers)
         return Remember(member, wanted) if view.state == "ONLINE" and view.seeds != wanted else None
     if any(peer.uuid == view.uuid for peer in group.peers):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tiphys.local.operator import group
 from tiphys.local.operator.accounts import Account
-from tiphys.local.operator.decide import Join
+from tiphys.local.operator.decide import Join, Lost
 from tiphys.local.operator.diagnose import Diagnosis
 from tiphys.local.operator.member import IN_GROUP, Member, View
 from tiphys.local.operator.sql import Session, SqlError
@@ -32,8 +32,11 @@ ERROR_SECONDS = 30.0
 """How long a server that says ERROR is left to itself. One that was expelled says so for a moment before its
 auto-rejoin begins, and one whose attempts are over ends itself (exit_state_action). Told to stop meanwhile, it leaves
 the group that it is just coming back to. Oracle's operator tells it nothing at all."""
-ERROR_GAP_SECONDS = 15.0
-"""ERROR that was not seen for this long is another one."""
+LOST_SECONDS = 60.0
+"""How long a server may believe to be in a group that does not list it, before it is told to leave: one that can reach
+the others is told so by them within seconds, and then comes back by itself."""
+GAP_SECONDS = 15.0
+"""What was not seen for this long has begun anew when it is seen again."""
 STUCK_TEXT = (
     "The group refuses a member as its own old incarnation, and can expel nobody: it is ended, and started again"
 )
@@ -69,7 +72,7 @@ class Rejoins:
     def __init__(self, now: Callable[[], float] = time.monotonic):
         self._now = now
         self._failed: dict[str, _Failed] = {}
-        self._erring: dict[str, tuple[float, float]] = {}
+        self._lasting: dict[str, tuple[float, float]] = {}
 
     def may_begin(self, join: Join, diagnosis: Diagnosis, expected: int, busy: bool) -> bool:
         """Whether a member may try to join now.
@@ -83,16 +86,21 @@ class Rejoins:
         failed = self._failed.get(join.member.uid)
         if failed and self._now() < failed.until:
             return False
-        if join.member.view and join.member.view.state == "ERROR" and self._errs_for(join.member.uid) < ERROR_SECONDS:
+        if join.member.view and join.member.view.state == "ERROR" and not self._lasts(join.member, ERROR_SECONDS):
             return False
         # Of two that fail in a group of one, nobody is left to vote; a new cluster's members can only fail once.
         return not (busy and join.rejoin and _is_weak(diagnosis, expected))
 
-    def _errs_for(self, uid: str) -> float:
-        now = self._now()
-        first, last = self._erring.get(uid, (now, now))
-        self._erring[uid] = (now if now - last > ERROR_GAP_SECONDS else first, now)
-        return now - self._erring[uid][0]
+    def may_leave(self, lost: Lost) -> bool:
+        """Whether a server that the group does not list is told by now to leave what it believes to be in."""
+        return self._lasts(lost.member, LOST_SECONDS)
+
+    def _lasts(self, member: Member, seconds: float) -> bool:
+        """Note that a server is in this state now, and return whether it has been for so long."""
+        key, now = f"{member.uid} {member.view.state if member.view else ''}", self._now()
+        first, last = self._lasting.get(key, (now, now))
+        self._lasting[key] = (now if now - last > GAP_SECONDS else first, now)
+        return now - self._lasting[key][0] >= seconds
 
     def join(self, member: Member, admin: Account, recovery: Account, peers: Sequence[str], clone: bool) -> None:
         """Have a member join the group of `peers` (`group.join`), and remember how that ended. Blocking.
