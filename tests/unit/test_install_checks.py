@@ -11,7 +11,7 @@ from test_install_local import kube as kube  # a fixture
 from test_install_local import settings as settings  # another
 from test_undelivered import letter, run
 
-from tiphys.install import check_cluster, check_controllers, check_events, check_s3, ready, upstream
+from tiphys.install import check_cluster, check_controllers, check_events, check_images, check_s3, ready, upstream
 from tiphys.install.given import S3
 from tiphys.install.kube import Kube
 from tiphys.local.settings import Settings
@@ -173,3 +173,20 @@ def test_s3_is_asked_with_the_values_that_the_steps_get(kube: Kube, tmp_path: Pa
     assert check_s3.look(kube, given).level == "error", "nobody answers any more"
     inside = S3("reports", "http://minio.storage.svc:9000", "r", "k", "s")
     assert check_s3.look(kube, inside).level == "warning", "from here nobody can tell"
+
+
+def test_the_secret_that_images_are_pulled_with_is_looked_for(kube: Kube) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a"}}
+    pulling = account | {"imagePullSecrets": [{"name": "registry"}]}
+
+    def found() -> list[tuple[str, str]]:
+        return [(one.level, one.text) for one in check_images.look(kube, [account, pulling])]
+
+    assert list(check_images.look(kube, [account])) == []
+    assert found() == [("warning", f"no Secret registry in {kube.namespace}")]
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"}, "data": {"password": "eA=="}}
+    kube.create(secret)
+    ((level, text),) = found()
+    assert level == "warning" and "it has password" in text and "eA==" not in text
+    kube.call("PATCH", kube.path_of(secret), {"data": {".dockerconfigjson": "e30="}}, content_type=MERGE)
+    assert found() == [("ok", "Secret registry is there")]

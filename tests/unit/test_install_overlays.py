@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tiphys.install import kustomize, pack
+from tiphys.install import images, kustomize, pack
 from tiphys.runs.errors import ToolError
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -184,3 +186,46 @@ def test_every_container_asks_for_its_share_and_none_is_slowed_down(size: str) -
             assert set(wants.get("limits", {})) <= {"memory"}, one["metadata"]["name"]
             if one["kind"] != "EventBus":
                 assert wants["limits"]["memory"], one["metadata"]["name"]
+
+
+def test_the_step_image_comes_from_where_a_person_says() -> None:
+    ours = pack.load(pack.Choice(), "tiphys").objects
+    theirs = pack.load(
+        pack.Choice(step_image="registry.dba.test:5000/mirror/step", pull_secret="pull"), "tiphys"
+    ).objects
+    before, after = json.dumps(ours), json.dumps(theirs)
+    assert before.count("ghcr.io/tiphys/step:") > 20 and "ghcr.io" not in after
+    tag = version("tiphys")
+    assert after.count(f'"registry.dba.test:5000/mirror/step:{tag}"') == before.count(f'"ghcr.io/tiphys/step:{tag}"')
+    accounts = [one for one in theirs if one["kind"] == "ServiceAccount"]
+    assert accounts and all(one["imagePullSecrets"] == [{"name": "pull"}] for one in accounts)
+    assert images.pull_secrets(theirs) == {"pull"} and images.pull_secrets(ours) == set()
+    assert (
+        after.replace("registry.dba.test:5000/mirror/step", "ghcr.io/tiphys/step").replace(
+            ', "imagePullSecrets": [{"name": "pull"}]', ""
+        )
+        == before
+    ), "nothing else is another"
+
+
+def test_it_is_remembered_for_the_next_install() -> None:
+    choice = pack.Choice(step_image="registry.dba.test/step", pull_secret="pull")
+    assert pack.Choice.recall(choice.remembered()) == choice
+    assert "step-image" not in pack.Choice().remembered()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "registry.dba.test/step:0.1.0",
+        "registry.dba.test/step@sha256:0",
+        "Registry/Step",
+        "https://dba.test/step",
+        "a b",
+    ],
+)
+def test_an_image_with_a_tag_or_of_no_registry_is_refused(wrong: str) -> None:
+    with pytest.raises(ToolError, match="without a tag"):
+        pack.load(pack.Choice(step_image=wrong), "tiphys")
+    with pytest.raises(ToolError, match="Secret"):
+        pack.load(pack.Choice(pull_secret="Not a name"), "tiphys")

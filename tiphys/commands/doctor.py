@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -42,7 +43,7 @@ def doctor(
     # What the rights are for does not depend on the name of the webhook.
     host, allow = before.host or pack.EXAMPLE_HOST, before.allow or (pack.EXAMPLE_RANGE,)
     repository = before.repository or pack.EXAMPLE_REPOSITORY
-    choice = pack.Choice(overlays or before.overlays, host, allow, repository)
+    choice = replace(before, overlays=overlays or before.overlays, host=host, allow=allow, repository=repository)
     objects = pack.load(choice, kube.namespace).objects
     found = []
     for one in checks.examine(kube, objects, s3):

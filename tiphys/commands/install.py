@@ -92,6 +92,19 @@ def s3_of(bucket: str, endpoint: str, region: str, ca: IO[str] | None, keys: str
     default="",
     help="Let this repository's repository_dispatch start runbooks, too (docs/github.md): lays on the overlay github.",
 )
+@click.option(
+    "--step-image",
+    metavar="REPOSITORY",
+    default="",
+    help="Where your nodes pull the step image from, without a tag: that is this version. [default: as installed "
+    "before, or ghcr.io/tiphys/step]",
+)
+@click.option(
+    "--pull-secret",
+    metavar="NAME",
+    default="",
+    help="Secret of the namespace that it is pulled with; `none` for none again. [default: as installed before]",
+)
 @s3_options
 @click.option("--force-conflicts", is_flag=True, help="Take over the fields that somebody else has set.")
 @click.option("--skip-checks", is_flag=True, help="Do not look at the cluster first (`tiphys doctor`).")
@@ -106,6 +119,8 @@ def install(
     host: str,
     allow: tuple[str, ...],
     repository: str,
+    step_image: str,
+    pull_secret: str,
     s3_bucket: str,
     s3_endpoint: str,
     s3_region: str,
@@ -127,7 +142,8 @@ def install(
     refuse_local(kube)
     began = time.monotonic()
     s3 = s3_of(s3_bucket, s3_endpoint, s3_region, s3_ca, s3_keys)
-    choice = _choice(kube, overlays, host, allow, repository, s3)
+    given_now = pack.Choice(overlays, host, allow, repository, step_image=step_image, pull_secret=pull_secret)
+    choice = _choice(kube, given_now, s3)
     objects = pack.load(choice, kube.namespace).objects
     own = given.s3_objects(s3) if s3 else []
     if not skip_checks:
@@ -169,21 +185,25 @@ def refuse_local(kube: Kube) -> None:
         )
 
 
-def _choice(
-    kube: Kube, overlays: tuple[str, ...], host: str, allow: tuple[str, ...], repository: str, s3: S3 | None
-) -> Choice:
+def _choice(kube: Kube, now: Choice, s3: S3 | None) -> Choice:
     """Return what was chosen now, and for the rest what was chosen at the last install."""
-    from tiphys.install import pack
+    from tiphys.install import images, pack
 
     before = pack.recalled(kube)
-    chosen = overlays
+    chosen = now.overlays
     if chosen and not set(chosen) & set(pack.SIZES):
         chosen = (*chosen, *(one for one in before.overlays if one in pack.SIZES))
     chosen = chosen or before.overlays
-    if repository and pack.GITHUB not in chosen:
+    if now.repository and pack.GITHUB not in chosen:
         chosen = (*chosen, pack.GITHUB)
     return pack.Choice(
-        chosen, host or before.host, allow or before.allow, repository or before.repository, _s3_port(kube, s3)
+        chosen,
+        now.host or before.host,
+        now.allow or before.allow,
+        now.repository or before.repository,
+        _s3_port(kube, s3),
+        now.step_image or before.step_image,
+        "" if now.pull_secret == images.NONE else now.pull_secret or before.pull_secret,
     )
 
 

@@ -9,6 +9,7 @@ from tiphys.install import (
     check_cluster,
     check_controllers,
     check_events,
+    check_images,
     check_overlays,
     check_rights,
     check_s3,
@@ -41,4 +42,5 @@ def examine(kube: Kube, objects: list[Object], s3: S3 | None) -> Iterator[Findin
     yield from check_cluster.namespace(kube)
     yield from check_events.look(kube)
     yield from check_overlays.look(kube, objects)
+    yield from check_images.look(kube, objects)
     yield check_s3.look(kube, s3)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tiphys
-from tiphys.install import applyset, kustomize
+from tiphys.install import applyset, images, kustomize
 from tiphys.install.kube import Kube
 from tiphys.install.order import sort_key
 from tiphys.runs.errors import ToolError
@@ -57,6 +57,8 @@ class Choice:
         allow: address ranges that may reach the Ingress.
         repository: OWNER/REPOSITORY whose deliveries from GitHub count; "" without that overlay.
         s3_port: of the S3 server, which the steps must reach; 0 where it is not known.
+        step_image: repository of the step image; "" for ours.
+        pull_secret: name of the Secret that it is pulled with; "" without one.
     """
 
     overlays: tuple[str, ...] = DEFAULT
@@ -64,11 +66,14 @@ class Choice:
     allow: tuple[str, ...] = ()
     repository: str = ""
     s3_port: int = 0
+    step_image: str = ""
+    pull_secret: str = ""
 
     def remembered(self) -> dict[str, str]:
         """Return it as the data of the installation's ConfigMap."""
         named = {"overlays": ",".join(self.overlays), "host": self.host, "allow": ",".join(self.allow)}
-        return named | ({"repository": self.repository} if self.repository else {})
+        others = {"repository": self.repository, "step-image": self.step_image, "pull-secret": self.pull_secret}
+        return named | {key: value for key, value in others.items() if value}
 
     @classmethod
     def recall(cls, data: dict[str, str]) -> Choice:
@@ -78,7 +83,14 @@ class Choice:
             return tuple(word for word in data.get(key, "").split(",") if word)
 
         overlays = words("overlays") if "overlays" in data else DEFAULT
-        return cls(overlays, data.get("host", ""), words("allow"), data.get("repository", ""))
+        return cls(
+            overlays,
+            data.get("host", ""),
+            words("allow"),
+            data.get("repository", ""),
+            step_image=data.get("step-image", ""),
+            pull_secret=data.get("pull-secret", ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,7 @@ def load(choice: Choice, namespace: str) -> Pack:
         ToolError: an overlay does not exist, two exclude each other, or one lacks a value.
     """
     _check(choice.overlays)
+    images.check(choice.step_image, choice.pull_secret)
     try:
         objects = kustomize.build(folder() / "base")
         for name in sorted(choice.overlays, key=lambda name: (name not in SIZES, name == TLS)):
@@ -138,6 +151,7 @@ def load(choice: Choice, namespace: str) -> Pack:
             _repository(one, choice.repository)
         if one["kind"] == "NetworkPolicy" and choice.s3_port:
             _open_port(one, choice.s3_port)
+    objects = images.adapt(objects, choice.step_image, choice.pull_secret)
     return Pack(version("tiphys"), namespace, sorted(objects, key=sort_key))
 
 
