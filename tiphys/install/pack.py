@@ -72,7 +72,8 @@ class Choice:
     def remembered(self) -> dict[str, str]:
         """Return it as the data of the installation's ConfigMap."""
         named = {"overlays": ",".join(self.overlays), "host": self.host, "allow": ",".join(self.allow)}
-        others = {"repository": self.repository, "step-image": self.step_image, "pull-secret": self.pull_secret}
+        image = "" if self.step_image == images.STEP else self.step_image
+        others = {"repository": self.repository, "step-image": image, "pull-secret": self.pull_secret}
         return named | {key: value for key, value in others.items() if value}
 
     @classmethod
