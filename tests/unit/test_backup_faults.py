@@ -103,7 +103,7 @@ def direct(s3: tuple[S3Server, Proxy]) -> Iterator[Bucket]:
 @pytest.fixture
 def faulty(s3: tuple[S3Server, Proxy]) -> Iterator[Bucket]:
     s3[1].meet()
-    made = bucket_of(s3[0].environment(S3_ENDPOINT=s3[1].url, S3_TIMEOUT_SECONDS="3"))
+    made = bucket_of(s3[0].environment(S3_ENDPOINT=s3[1].url, S3_TIMEOUT_SECONDS="8"))
     yield made
     made.close()
 

@@ -164,8 +164,10 @@ def test_the_doctor_asks_for_the_certificate_of_the_webhooks_pods(kube: Kube) ->
     assert "no Secret tiphys-webhook-tls" in text
     certificate = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tiphys-webhook-tls"}, "data": {}}
     kube.create(certificate)
-    assert seen() == []
-    kube.delete(certificate)
+    try:
+        assert seen() == []
+    finally:
+        kube.delete(certificate)
 
 
 def test_runs_that_go_on_keep_their_rights(kube: Kube) -> None:
