@@ -145,7 +145,7 @@ def copy(platform: Platform, moment: dict[str, Any]) -> str:
 
 def everywhere(platform: Platform, cluster: str) -> list[Any]:
     """Return the sums of each member, one element where they are the same, once they have all rows."""
-    primary = until_whole(platform, cluster).primary
+    primary = until_whole(platform, cluster, 120).primary
     assert primary is not None
     ((executed,),) = ask(platform, cluster, "SELECT @@gtid_executed")[0]
     found = []
