@@ -144,7 +144,8 @@ def install(
     s3 = s3_of(s3_bucket, s3_endpoint, s3_region, s3_ca, s3_keys)
     given_now = pack.Choice(overlays, host, allow, repository, step_image=step_image, pull_secret=pull_secret)
     choice = _choice(kube, given_now, s3)
-    objects = pack.load(choice, kube.namespace).objects
+    loaded = pack.load(choice, kube.namespace)
+    objects = loaded.objects
     own = given.s3_objects(s3) if s3 else []
     if not skip_checks:
         _check(kube, objects, s3, then_wait and not (dry_run or diff))
@@ -163,7 +164,7 @@ def install(
             click.echo(line)
         click.echo(_summary(planned, " would be"))
         return
-    remembered = {**choice.remembered(), "version": pack.load(choice, kube.namespace).version}
+    remembered = {**choice.remembered(), "version": loaded.version}
     is_new = apply.carry_out(kube, planned, remembered, force=force_conflicts, report=_say)
     for change in planned.changes:
         for value in change.left:

@@ -15,7 +15,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tiphys.install import pack, upstream
+from tiphys.install import images, pack, upstream
 
 NAME = "tiphys"
 S3 = "s3-local"
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
     parser.add_argument("--print", action="store_true", dest="only_print", help="print the commands, run none")
     only_print = parser.parse_args().only_print
-    image = f"ghcr.io/tiphys/step:{version('tiphys')}"
+    image = f"{images.STEP}:{version('tiphys')}"
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "kind.yaml"
         config.write_text(_CONFIG + "  - role: worker\n" * NODES)

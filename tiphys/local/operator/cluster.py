@@ -294,7 +294,7 @@ class Cluster:
     async def _remember(self, address: str, places: str) -> None:
         await self._in_thread(group.remember, address, await self._admin(), places)
 
-    async def _leave(self, obj: Mapping[str, Any], member: Member, why: str, limit: int = 30) -> None:
+    async def _leave(self, obj: Mapping[str, Any], member: Member, why: str, limit: int = group.LEAVE_SECONDS) -> None:
         await self._say(obj, "Leave", f"Removing {member.name} from the group, {why}")
         await self._in_thread(group.leave, member.address, await self._admin(), limit)
 

@@ -124,12 +124,13 @@ def _coming(member: Member, diagnosis: Diagnosis) -> Action | None:
     group, view = diagnosis.group, member.view
     if group is None or view is None or not member.configured or view.starting or view.rejoining:
         return None
+    listed = any(peer.uuid == view.uuid for peer in group.peers)
     if view.state in IN_GROUP:
-        if not any(peer.uuid == view.uuid for peer in group.peers):
+        if not listed:
             return Lost(member)
         wanted = seeds(peer.address for peer in group.peers)
         return Remember(member, wanted) if view.state == "ONLINE" and view.seeds != wanted else None
-    if any(peer.uuid == view.uuid for peer in group.peers):
+    if listed:
         # The group has not yet noticed that this server's last life ended. A new one cannot join under the
         # same address until it has been expelled; asking earlier only makes the server wait.
         return None

@@ -15,6 +15,9 @@ from tiphys.local.operator.sql import Session, SqlError
 START_SECONDS = 120
 """START GROUP_REPLICATION waits for the group; MySQL itself gives up after a minute."""
 
+LEAVE_SECONDS = 30
+"""How long a server may take to leave a group that agrees."""
+
 LONGEST_LEAVE = 240
 """Seconds for a server that leaves a group which agrees on nothing any more: MySQL itself waits for a minute, twice."""
 
@@ -127,7 +130,7 @@ def remember(address: str, admin: Account, places: str) -> None:
         session.rows("SET GLOBAL group_replication_group_seeds=%s", (places,))
 
 
-def leave(address: str, admin: Account, seconds: int = 30) -> None:
+def leave(address: str, admin: Account, seconds: int = LEAVE_SECONDS) -> None:
     """Have a server leave its group, so that the others need not find out.
 
     Args:

@@ -99,8 +99,10 @@ class Rejoins:
         """Note that a server is in this state now, and return whether it has been for so long."""
         key, now = f"{member.uid} {member.view.state if member.view else ''}", self._now()
         first, last = self._lasting.get(key, (now, now))
-        self._lasting[key] = (now if now - last > GAP_SECONDS else first, now)
-        return now - self._lasting[key][0] >= seconds
+        if now - last > GAP_SECONDS:
+            first = now
+        self._lasting[key] = (first, now)
+        return now - first >= seconds
 
     def join(self, member: Member, admin: Account, recovery: Account, peers: Sequence[str], clone: bool) -> None:
         """Have a member join the group of `peers` (`group.join`), and remember how that ended. Blocking.
