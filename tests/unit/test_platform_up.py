@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 from kubernetes import client, config
-from platform_help import clean, eventually, free_network, free_port, new_home, running, tool
+from platform_help import PATIENCE, clean, eventually, free_network, free_port, new_home, running, tool
 
 from tiphys.commands.platform import memory_warning
+from tiphys.local.client import Kube
 from tiphys.local.platform import addresses, bringing_up
 from tiphys.local.platform.access import ensure_token
 from tiphys.local.platform.bringing_up import UpError, decide
 from tiphys.local.platform.processes import of_platform
-from tiphys.local.platform.record import Record
+from tiphys.local.platform.record import PartState, Record
 from tiphys.local.platform.status import duration
 from tiphys.local.platform.supervisor import part_environment
-from tiphys.local.settings import Settings
+from tiphys.local.settings import NAMESPACE, Settings
 
 
 def test_up_status_down_up_again_and_purge(tmp_path: Path) -> None:
@@ -167,6 +168,28 @@ def test_only_the_part_that_downloads_keeps_the_callers_proxy(tmp_path: Path, mo
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     assert "HTTPS_PROXY" in part_environment(tmp_path)
     assert "HTTPS_PROXY" not in part_environment(tmp_path, downloads=False)
+
+
+async def test_an_api_server_that_is_about_to_be_ended_is_given_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = new_home(tmp_path / "home")
+    ensure_token(settings)
+    monkeypatch.setattr(bringing_up, "base_folder", lambda: None)
+    record = Record(os.getpid(), parts={"s3": PartState(), "apiserver": PartState()})
+    with running("tiphys.local.apiserver", settings):
+        async with Kube.from_home(settings.home) as kube:
+            await kube.wait_ready(PATIENCE)
+            record.save(settings.home)
+            preparing = asyncio.create_task(bringing_up.prepare_api(settings, kube, lambda *_: None))
+            await asyncio.sleep(1)
+            assert not preparing.done() and await kube.list("secrets", NAMESPACE) == []
+
+            # The supervisor starts its own parts once what an earlier one left has ended.
+            record.parts["s3"].state = "running"
+            record.save(settings.home)
+            await asyncio.wait_for(preparing, PATIENCE)
+            assert len(await kube.list("secrets", NAMESPACE)) == 1, "the webhooks' Secret is not there"
 
 
 async def test_a_refused_manifest_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,7 @@ async def prepare_mysql(show: Show) -> MySQL:
 
 async def prepare_api(settings: Settings, kube: Kube, show: Show) -> Applied | None:
     """Create what the pack needs (namespaces, the webhooks' Secret, the manifests); None without manifests."""
+    await _wait_until_taken_over(settings)
     await kube.wait_ready(SECONDS)
     for name in ("default", "kube-system", NAMESPACE):
         namespace: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
@@ -158,6 +159,16 @@ async def prepare_api(settings: Settings, kube: Kube, show: Show) -> Applied | N
     applied = await apply(kube, read_folder(folder))
     show("manifests", Readiness("ready", str(applied)))
     return applied
+
+
+async def _wait_until_taken_over(settings: Settings) -> None:
+    """Wait until the supervisor has ended what a killed one left: that API server still answers, but not for long."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        parts = Record.load(settings.home).parts.values()
+        if not parts or any(part.state != "waiting" for part in parts):
+            return
+        await asyncio.sleep(0.05)
 
 
 async def wait_for_parts(settings: Settings, kube: Kube, show: Show) -> dict[str, Readiness]:
