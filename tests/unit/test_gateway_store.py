@@ -52,6 +52,19 @@ async def test_what_was_accepted_is_on_disk_and_stays_until_it_is_made(tmp_path:
     await again.close()
 
 
+async def test_the_number_of_one_that_was_refused_is_never_another_s(tmp_path: Path) -> None:
+    seen = []
+    for _ in range(2):
+        store = Store(tmp_path / "events.sqlite")
+        for cluster in "ab":
+            await store.accept(workflow(cluster, name="t-key"))
+            (order,) = store.waiting()
+            seen.append(order.identity)
+            await store.refused(order.identity)
+        await store.close()
+    assert seen == sorted(set(seen)), "the worker's tasks and the letters are named after it"
+
+
 async def test_a_generated_name_is_never_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     letters = iter("aaaaa" * 2 + "bbbbb")
     monkeypatch.setattr(store_module.secrets, "choice", lambda _: next(letters))

@@ -130,6 +130,7 @@ class Store:
         self._database.execute(
             "DELETE FROM accepted WHERE created IS NOT NULL AND accepted < ?", (time.time() - KEEP_SECONDS,)
         )
+        (self._last,) = self._database.execute("SELECT coalesce(max(id), 0) FROM accepted").fetchone()
         self._reader = sqlite3.connect(path, isolation_level=None)
         self._queue: list[_Request] = []
         self._made: list[int] = []
@@ -257,11 +258,14 @@ class Store:
             if prefix is not None:
                 meta["name"] = prefix + "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(5))
             text = json.dumps({**workflow, "metadata": meta})
+            # SQLite gives the number of the newest row again once that is forgotten; here it names tasks and letters.
+            self._last = max(self._last + 1, time.time_ns())
             letter, delivery = json.dumps(order.letter), json.dumps(order.delivery)
             row = self._database.execute(
-                "INSERT OR IGNORE INTO accepted (namespace, name, fingerprint, workflow, accepted, letter, delivery) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                "INSERT OR IGNORE INTO accepted (id, namespace, name, fingerprint, workflow, accepted, letter, "
+                "delivery) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
                 (
+                    self._last,
                     namespace,
                     meta["name"],
                     mark,
