@@ -86,7 +86,12 @@ def set_config(
         bring_back(kube, cluster, credentials, before.servers, 600)
     elif guards and not dry_run:
         raise Refused.because([*guards, *forbidden(asked or [])])
-    seen = survey(kube, sight, credentials, asked)
+    try:
+        seen = survey(kube, sight, credentials, asked)
+    except StepError as error:
+        if guards:  # a dry run without a plan, since a member is away or the ConfigMap is
+            raise Refused.because([*guards, *forbidden(asked or [])]) from error
+        raise
     log("plan", cluster=cluster, changes=_changes(seen.plan), restarts=seen.plan.restarts)
     planned = _outputs(seen, told(seen, [*guards, *seen.against], cluster)) if dry_run else None
     if guards:

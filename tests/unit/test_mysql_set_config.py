@@ -252,6 +252,18 @@ def test_all_that_speaks_against_settings_is_told_at_once(pods: Pods) -> None:
     assert everything(pods) == before
 
 
+def test_a_dry_run_of_what_would_be_refused_is_refused_where_a_member_is_away(pods: Pods) -> None:
+    away = max(set(pods.servers) - {primary(pods.kube)})
+    gone = {"podIP": "127.0.0.9", "conditions": [{"type": "Ready", "status": "False"}]}
+    pods.kube.patch("pods", away, {"status": gone}, subresource="status")
+    try:
+        for dry_run in (False, True):
+            with pytest.raises(Refused, match=f"nothing was changed: .*{away}"):
+                run("max_connections=300", dry_run=dry_run)
+    finally:
+        pods.tell(away)
+
+
 def test_drift_is_shown_and_mended_to_what_the_spec_says(pods: Pods) -> None:
     readers = of_all(pods, "super_read_only")
     sql(pods, "demo-1", "SET PERSIST long_query_time = 3")
