@@ -184,9 +184,9 @@ def test_the_secret_that_images_are_pulled_with_is_looked_for(kube: Kube) -> Non
 
     assert list(check_images.look(kube, [account])) == []
     assert found() == [("warning", f"no Secret registry in {kube.namespace}")]
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"}, "data": {"password": "eA=="}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"}, "data": {"keystore": "/u3+7Q=="}}
     kube.create(secret)
     ((level, text),) = found()
-    assert level == "warning" and "it has password" in text and "eA==" not in text
+    assert level == "warning" and "it has keystore)" in text
     kube.call("PATCH", kube.path_of(secret), {"data": {".dockerconfigjson": "e30="}}, content_type=MERGE)
     assert found() == [("ok", "Secret registry is there")]
