@@ -70,7 +70,7 @@ def _texts(text: str) -> dict[str, str] | None:
     """Return parameters as a Sensor writes them into a run; None where the text is no JSON object."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return {str(name): _text(value) for name, value in found.items()} if isinstance(found, dict) else None
 

@@ -43,7 +43,7 @@ def test_a_letter_is_a_duplicates_only_where_that_very_run_is_there() -> None:
     assert not is_run(read(letter(workflow="")), run("")), "without a key there is no run to look for"
 
 
-@pytest.mark.parametrize("spoilt", ["", "[]", "5", "{", '{"cluster": "other"}'])
+@pytest.mark.parametrize("spoilt", ["", "[]", "5", "{", '{"cluster": "other"}', pytest.param("[" * 100_000, id="deep")])
 def test_a_letter_that_somebody_has_spoilt_is_kept(spoilt: str) -> None:
     assert not is_run(read(letter(parameters=spoilt)), run())
     assert not is_run(read(letter(defaults=spoilt)), run(cluster="x"))
