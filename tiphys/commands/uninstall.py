@@ -26,8 +26,9 @@ CLEAR = "\r\033[K"
 def uninstall(kube: Kube, dry_run: bool, yes: bool, keep_secrets: bool, force: bool, timeout: float) -> None:
     """Remove an installation from a cluster: what `tiphys install` made, and nothing else.
 
-    MySQL clusters, their volumes, backups and reports in S3, and the records of runs stay. The namespace goes if the
-    install made it and nothing of yours is in it. It ends when all of that is gone, pods and namespace included.
+    MySQL clusters, their volumes, backups and reports in S3, and the records of runs stay, but for those of the
+    schedules' own runs. The namespace goes if the install made it and nothing of yours is in it. It ends when all of
+    that is gone, pods and namespace included.
     """
     from tiphys.install import remove
     from tiphys.install.kube import shown
