@@ -67,7 +67,7 @@ async def test_the_program_gets_default_signals_and_handles_sigterm(tmp_path: Pa
 
 
 async def test_kill_ends_children_and_daemons_that_left_the_session(tmp_path: Path) -> None:
-    script = "sleep 61 & setsid sh -c 'trap : TERM; while :; do sleep 0.05; done' & trap : TERM; echo on; wait; wait"
+    script = "sleep 61 & setsid sh -c 'trap : TERM; while :; do sleep 60; done' & trap : TERM; echo on; wait; wait"
     process = run(tmp_path, "sh", "-c", script)
     await until(lambda: len(members(process.container_id)) >= 5)
     await process.kill()

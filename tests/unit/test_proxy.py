@@ -132,7 +132,7 @@ async def test_a_slow_reader_holds_the_sender_back() -> None:
         await asyncio.get_running_loop().sock_connect(client, listener.address)
         before = -1
         limit = 64 * 1024 * 1024
-        while before != written < limit:
+        while not written or before != written < limit:
             before = written
             await asyncio.sleep(0.2)
         # What the kernel's buffers and one buffer of the proxy hold, and not more.
