@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,11 @@ from tiphys.local.settings import Settings
 PATIENCE = 60.0
 """Seconds; long, because CI runs scenarios and builds beside these tests. Nothing that works waits so long."""
 
+HELD = 12
+"""Networks and ports that a process keeps for itself after it took them: the newest."""
+
+_held: deque[int] = deque()
+
 
 def program_on_path(folder: Path, name: str, says: str) -> None:
     """Put a program into `folder` that prints `says`."""
@@ -28,9 +34,27 @@ def program_on_path(folder: Path, name: str, says: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def is_ours(what: str) -> bool:
+    """Keep a network or a port for this process, unless another that runs tests has it: both halves take from one lot.
+
+    Seconds pass before whoever is to have it listens there, and after it was killed to be started again.
+    """
+    with socket.socket(socket.AF_UNIX) as mark:
+        try:
+            mark.bind(f"\0tiphys-tests-{what}")  # in no folder: it goes when this process does
+        except OSError:
+            return False
+        _held.append(mark.detach())
+    if len(_held) > HELD:
+        os.close(_held.popleft())
+    return True
+
+
 def free_network() -> int:
     """Return a network number whose fixed addresses nobody has; scenarios, run beside these tests, take 200 and up."""
-    for number in random.sample(range(100, 200), 50):
+    for number in random.sample(range(100, 200), 100):
+        if not is_ours(f"network-{number}"):
+            continue
         try:
             for host, port in ((f"127.{number}.0.1", 6443), (f"127.{number}.0.2", 7070)):
                 with socket.socket() as trial:
@@ -53,6 +77,8 @@ def free_ports(count: int) -> list[int]:
     """
     found = []
     for port in random.sample(range(10_000, 13_000), 100):
+        if not is_ours(f"port-{port}"):
+            continue
         try:
             with socket.create_server(("127.0.0.1", port)):
                 found.append(port)
