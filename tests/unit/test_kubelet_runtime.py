@@ -7,9 +7,10 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from pods_help import until
 
-from tiphys.local.kubelet import runtime
+from tiphys.local.kubelet import processes, runtime
 from tiphys.local.kubelet.launch import Launch, main_process
 from tiphys.local.kubelet.processes import CONTAINER_VARIABLE, is_running, members, parse_stat, read_stat
 from tiphys.local.kubelet.runtime import ContainerProcess, new_container_id
@@ -81,6 +82,20 @@ async def test_leftovers_of_a_program_that_ended_are_removed(tmp_path: Path) -> 
     left = await process.clean()
     assert len(left) == 1
     await until(lambda: members(process.container_id) == [])
+
+
+async def test_what_is_started_behind_the_walk_s_back_is_found_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = [{"a": [7]}, {"a": [7, 8]}, {}]
+    looked: list[set[str]] = []
+
+    def walk(identities: set[str]) -> dict[str, list[int]]:
+        looked.append(identities)
+        return walks.pop(0)
+
+    monkeypatch.setattr(processes, "kill_marked", walk)
+    sweeper = processes.Sweeper()
+    assert await asyncio.gather(sweeper.sweep("a"), sweeper.sweep("b")) == [[7, 8], []]
+    assert looked == [{"a", "b"}, {"a"}, {"a"}]
 
 
 async def test_adoption_learns_the_exit_code(tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ class Sweeper:
     """Kills what containers leave behind; those that end at about the same time share one walk through /proc."""
 
     PAUSE = 0.05
+    WALKS = 20
+    """At most for one container: what was found may have started another one behind the walk's back."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[list[int]]]] = {}
@@ -125,11 +127,18 @@ class Sweeper:
     async def _sweep_all(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, {}
-            found = await asyncio.to_thread(kill_marked, set(batch))
+            found: dict[str, dict[int, None]] = {}
+            left = set(batch)
+            for _ in range(self.WALKS):
+                killed = await asyncio.to_thread(kill_marked, left)
+                for identity, pids in killed.items():
+                    found.setdefault(identity, {}).update(dict.fromkeys(pids))
+                if not (left := set(killed)):
+                    break
             for identity, answers in batch.items():
                 for answer in answers:
                     if not answer.done():
-                        answer.set_result(found.get(identity, []))
+                        answer.set_result(list(found.get(identity, {})))
             if self._waiting:
                 await asyncio.sleep(self.PAUSE)
 
