@@ -20,6 +20,7 @@ from tiphys.local.platform import addresses, bringing_up
 from tiphys.local.platform.access import ensure_token
 from tiphys.local.platform.bringing_up import UpError, decide
 from tiphys.local.platform.processes import of_platform
+from tiphys.local.platform.readiness import Readiness
 from tiphys.local.platform.record import PartState, Record
 from tiphys.local.platform.status import duration
 from tiphys.local.platform.supervisor import part_environment
@@ -190,6 +191,30 @@ async def test_an_api_server_that_is_about_to_be_ended_is_given_nothing(
             record.save(settings.home)
             await asyncio.wait_for(preparing, PATIENCE)
             assert len(await kube.list("secrets", NAMESPACE)) == 1, "the webhooks' Secret is not there"
+
+
+async def test_a_platform_is_up_only_when_its_parts_are_ready_for_the_manifests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = new_home(tmp_path / "home")
+    ensure_token(settings)
+    done: list[str] = []
+
+    async def look(*_: object) -> dict[str, Readiness]:
+        done.append("looked")
+        return {"gateway": Readiness("starting" if done.count("applied") and done[-2] == "applied" else "ready")}
+
+    async def prepare(*_: object) -> None:
+        while not done:
+            await asyncio.sleep(0.01)
+        done.append("applied")
+
+    monkeypatch.setattr(bringing_up, "is_up", lambda _: True)
+    monkeypatch.setattr(bringing_up, "look", look)
+    monkeypatch.setattr(bringing_up, "prepare_api", prepare)
+    monkeypatch.setattr(bringing_up, "prepare_mysql", lambda _: asyncio.sleep(0))
+    await bringing_up.bring_up(settings, lambda *_: None)
+    assert done == ["looked", "applied", "looked", "looked"], "ready, not ready with the manifests, and ready again"
 
 
 async def test_a_refused_manifest_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

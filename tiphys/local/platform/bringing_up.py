@@ -215,4 +215,6 @@ async def bring_up(settings: Settings, show: Show) -> Applied | None:
             if failed:
                 raise UpError(f"the API server: {failed.exceptions[0]}; see {settings.logs}") from group_of
             raise
+        # What was ready without them may not be ready for them: the gateway opens its port for an EventSource.
+        await wait_for_parts(settings, kube, show)
         return applied.result()
