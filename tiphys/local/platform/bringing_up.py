@@ -25,7 +25,8 @@ from tiphys.local.settings import NAMESPACE, Settings
 
 SECONDS = 90.0
 """How long the parts may take to become ready (MySQL's download is not part of it)."""
-SUPERVISOR_SECONDS = 10.0
+SUPERVISOR_SECONDS = 30.0
+"""How long the supervisor may take to be there, on a machine that does much else; one that ends is told of at once."""
 
 Show = Callable[[str, Readiness], None]
 """Called with the name of a part (or ``mysql``, ``manifests``) and what is seen of it."""
