@@ -90,6 +90,7 @@ def test_every_acknowledged_write_is_there_and_nothing_else(connection: Any) -> 
     clients = ledger("calm", clock)
     clients.start()
     time.sleep(1.0)
+    eventually(lambda: all(clients.attempts("read")) and all(len(each) > 5 for each in clients.attempts("write")))
     records = clients.stop()
     assert [record.died for record in records] == [""] * 6
     written = writes(records, Outcome.ACKNOWLEDGED)
@@ -200,7 +201,7 @@ def test_a_write_to_a_read_only_server_is_refused_and_a_port_without_listener_to
     try:
         clients = ledger("refused", clock, writers=2, readers=1)
         clients.start()
-        time.sleep(0.5)
+        eventually(lambda: all(clients.attempts("write")))
         records = clients.stop()
     finally:
         cursor.execute("SET GLOBAL super_read_only = OFF")
@@ -210,7 +211,7 @@ def test_a_write_to_a_read_only_server_is_refused_and_a_port_without_listener_to
     assert rows.ids(connection, "refused") == set()
     nobody = ledger("refused", clock, writers=1, readers=0, port=3399)
     nobody.start()
-    time.sleep(0.2)
+    eventually(lambda: all(nobody.attempts("write")))
     attempts = nobody.stop()[0].attempts
     assert attempts and all(a.outcome is Outcome.REFUSED and a.code == 2003 for a in attempts)
 
@@ -220,7 +221,7 @@ def test_a_client_that_dies_says_so(server: Server) -> None:
     broken = ledger("dies", clock, writers=1, readers=0)
     broken.clients[0]._interval = None  # type: ignore[assignment]
     broken.start()
-    time.sleep(0.3)
+    eventually(lambda: not broken.clients[0].is_alive())
     assert "TypeError" in broken.stop()[0].died
 
 
