@@ -86,14 +86,19 @@ def application(platform: Platform, whole: str) -> Iterator[str]:
     objects = [{"apiVersion": "v1", **secret}]
     for file in ("database", "deployment", "service"):
         objects += yaml.safe_load_all((EXAMPLE / f"{file}.yaml").read_text())
-    for each in objects:
-        kube.create(resources[each["kind"]], each)
-    eventually("its database is there", lambda: kube.get("pods", "webapp-database")["status"]["phase"] == "Succeeded")
-    eventually("it is ready", lambda: kube.get("deployments", "webapp")["status"].get("readyReplicas") == 2)
-    yield "http://webapp/"
-    for each in objects:
-        kube.delete(resources[each["kind"]], each["metadata"]["name"])
-    eventually("its pods are gone", lambda: not kube.all("pods", labels="app.kubernetes.io/name=webapp"))
+    try:
+        for each in objects:
+            kube.create(resources[each["kind"]], each)
+        eventually(
+            "its database is there", lambda: kube.get("pods", "webapp-database")["status"]["phase"] == "Succeeded"
+        )
+        eventually("it is ready", lambda: kube.get("deployments", "webapp")["status"].get("readyReplicas") == 2)
+        yield "http://webapp/"
+    finally:
+        for each in objects:
+            if kube.find(resources[each["kind"]], each["metadata"]["name"]):
+                kube.delete(resources[each["kind"]], each["metadata"]["name"])
+        eventually("its pods are gone", lambda: not kube.all("pods", labels="app.kubernetes.io/name=webapp"))
 
 
 def test_a_crashed_primary_is_measured_from_the_clients_side(platform: Platform, whole: str, application: str) -> None:
