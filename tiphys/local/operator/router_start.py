@@ -62,7 +62,7 @@ max_total_connections=1024
 unknown_config_option=warning
 [logger]
 level=INFO
-[metadata_cache:{cluster}]
+[metadata_cache:bootstrap]
 cluster_type=gr
 router_id={number}
 user={user}
