@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,14 @@ def test_router_is_told_no_password() -> None:
     for line in ("bind_address=127.71.1.9", "router_id=7", "ttl=0.5", "bind_port=6446", "bind_port=6447"):
         assert line in text.splitlines()
     assert "mysql://127.71.2.1:3306" in state("g", ["127.71.2.1"])
+
+
+def test_a_router_s_sections_have_names_that_it_takes_whatever_the_cluster_s_is() -> None:
+    text = configuration("my-shop-r1", 7, "127.71.1.9", "my-shop", "mysqlrouter", Path("/run/r"), None)
+    sections = [line for line in text.splitlines() if line.startswith("[")]
+    # Router ends at a section whose key has anything else in it.
+    assert len(sections) == 5 and all(re.fullmatch(r"\[\w+(:\w+)?\]", line) for line in sections), sections
+    assert "\nmetadata_cluster=my-shop\n" in text and "metadata-cache://my-shop/?role=PRIMARY\n" in text
 
 
 def test_statements_carry_passwords_as_values_only() -> None:
