@@ -87,6 +87,12 @@ def my_cnf(settings: str) -> str:
                 f"mycnf: {name} decides who gets into the server, which files it touches, or what the operator sets, "
                 "and cannot be chosen here; leave it out"
             )
+        if "=" not in line:
+            raise BadParameters(
+                f"mycnf: {line} has no value: give {line}=VALUE. A switch needs one here, too (skip-name-resolve=ON): "
+                "unlike set-config, this asks no server what is one, and a server does not start with another name "
+                "alone"
+            )
         if PLUGINS.fullmatch(name):  # a new pod's server starts before it has them
             lines[number] = f"loose_{line}"
     return "\n".join(["[mysqld]", *lines, ""]) if lines else ""

@@ -167,16 +167,18 @@ def bring(kube: Kube, cluster: str, asked: Asked) -> str:
     """Create or change the InnoDBCluster, and return which: created, changed or unchanged.
 
     Raises:
+        BadParameters: its settings are none that it could have; nothing was created.
         Refused: it would have to lose a server or a Router, or change what cannot be changed here.
         Temporary: the cluster is being deleted.
     """
     found = kube.find("innodbclusters", cluster)
     if found is None:
+        made = new_cluster(cluster, asked)  # before the Secret: what is refused leaves nothing behind
         if kube.find("secrets", secret_name(cluster)) is None:
             kube.create("secrets", root_secret(cluster, new_password()))
             log("secret created", secret=secret_name(cluster))
         try:
-            kube.create("innodbclusters", new_cluster(cluster, asked))
+            kube.create("innodbclusters", made)
         except Conflict:
             return bring(kube, cluster, asked)  # somebody else has just made it
         log("cluster created", cluster=cluster, servers=asked.servers, routers=asked.routers)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import click
 import pytest
@@ -11,6 +12,7 @@ from apiserver_help import ApiServer
 
 from steps.errors import BadParameters
 from steps.kube import client
+from steps.kube.client import Kube
 from steps.mysql.definition import (
     SETTINGS,
     Asked,
@@ -21,7 +23,7 @@ from steps.mysql.definition import (
     new_cluster,
     root_secret,
 )
-from steps.mysql.deploy_cluster import left_claims, on_old_data
+from steps.mysql.deploy_cluster import bring, left_claims, on_old_data
 
 USUAL = Asked(3, 2)
 
@@ -110,10 +112,27 @@ def test_settings_that_open_the_server_are_refused(settings: str) -> None:
 
 
 def test_ordinary_settings_are_taken() -> None:
-    usual = "group_replication_member_expel_timeout=0; max_connections=300; sync_binlog=1; local-infile"
+    usual = "group_replication_member_expel_timeout=0; max_connections=300; sync_binlog=1; local-infile=ON"
     assert my_cnf(usual).count("\n") == 5
     assert "\nloose_group_replication_member_expel_timeout=0\n" in my_cnf(usual), "plugins come after the first start"
     assert my_cnf("max_user_connections=50") == "[mysqld]\nmax_user_connections=50\n"
+
+
+def test_a_setting_without_a_value_is_refused_for_a_server_might_not_start_with_it() -> None:
+    for name in ("max_connections", "skip-name-resolve"):
+        with pytest.raises(BadParameters, match=f"{name} has no value: give {name}=VALUE. A switch needs one here"):
+            my_cnf(f"back_log=200; {name}")
+    assert my_cnf("skip-name-resolve=ON; sql_mode=") == "[mysqld]\nskip-name-resolve=ON\nsql_mode=\n"
+
+
+def test_settings_that_are_refused_leave_nothing_behind() -> None:
+    made: list[str] = []
+    kube = SimpleNamespace(find=lambda *named: None, create=lambda resource, obj: made.append(resource))
+    for settings in ("max_connections", "datadir=/tmp"):
+        with pytest.raises(BadParameters, match="mycnf"):
+            bring(cast(Kube, kube), "demo", Asked(3, 2, mycnf=settings))
+    assert made == []
+    assert bring(cast(Kube, kube), "demo", USUAL) == "created" and made == ["secrets", "innodbclusters"]
 
 
 def test_whether_drills_are_allowed_is_told_from_the_label() -> None:
