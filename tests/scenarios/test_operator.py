@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +24,7 @@ from tiphys.local.operator.probe import ask
 from tiphys.local.operator.sql import Session, SqlError
 from tiphys.local.settings import NAMESPACE
 
-NAME = "op"
 PATIENCE = 120.0
-SERVERS = f"component=mysqld,{names.LABEL_CLUSTER}={NAME}"
 PASSWORD = "only for tests"
 
 
@@ -33,6 +32,15 @@ PASSWORD = "only for tests"
 async def kube(platform: Platform) -> AsyncIterator[Kube]:
     async with Kube.from_home(platform.home) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def name(kube: Kube) -> AsyncIterator[str]:
+    """Give a cluster's name that no first try of the test has used, and have what is left of the cluster go."""
+    made = f"op-{int(time.time()) % 100_000}"
+    yield made
+    with suppress(NotFound):
+        await kube.delete("innodbclusters", made, NAMESPACE)
 
 
 def operators(platform: Platform) -> list[int]:
@@ -68,19 +76,19 @@ async def until(look: Callable[[], Any], what: str) -> Any:
         await asyncio.sleep(0.2)
 
 
-async def create(kube: Kube, servers: int) -> None:
+async def create(kube: Kube, name: str, servers: int) -> None:
     data = {"rootUser": "root", "rootHost": "%", "rootPassword": PASSWORD}
     secret = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-    meta = {"name": f"{NAME}-root", "namespace": NAMESPACE}
+    meta = {"name": f"{name}-root", "namespace": NAMESPACE}
     await kube.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": secret})
     spec = {
-        "secretName": f"{NAME}-root",
+        "secretName": f"{name}-root",
         "tlsUseSelfSigned": True,
         "instances": servers,
         "router": {"instances": 1},
         "mycnf": "[mysqld]\nmax_connections=123\n",
     }
-    meta = {"name": NAME, "namespace": NAMESPACE}
+    meta = {"name": name, "namespace": NAMESPACE}
     obj = {"apiVersion": "mysql.oracle.com/v2", "kind": "InnoDBCluster", "metadata": meta, "spec": spec}
     await kube.create("innodbclusters", obj)
 
@@ -90,17 +98,17 @@ def is_ready(pod: dict[str, Any]) -> bool:
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
-async def whole(kube: Kube, servers: int) -> list[dict[str, Any]] | None:
+async def whole(kube: Kube, name: str, servers: int) -> list[dict[str, Any]] | None:
     """Return the server pods if they form one group of that size, as every one of them sees it itself."""
     with suppress(NotFound):
-        status = (await kube.get("innodbclusters", NAME, NAMESPACE)).get("status") or {}
+        status = (await kube.get("innodbclusters", name, NAMESPACE)).get("status") or {}
         cluster = status.get("cluster") or {}
         if (cluster.get("status"), cluster.get("onlineInstances")) != ("ONLINE", servers):
             return None
-    pods = await kube.list("pods", NAMESPACE, labels=SERVERS)
+    pods = await kube.list("pods", NAMESPACE, labels=f"component=mysqld,{names.LABEL_CLUSTER}={name}")
     if len(pods) != servers or not all(is_ready(pod) for pod in pods):
         return None
-    private = decoded(await kube.get("secrets", f"{NAME}-privsecrets", NAMESPACE))
+    private = decoded(await kube.get("secrets", f"{name}-privsecrets", NAMESPACE))
     admin = Account(private["clusterAdminUsername"], private["clusterAdminPassword"])
     seen = set()
     for pod in pods:
@@ -126,34 +134,48 @@ def rows(address: str, statement: str, port: int = names.SERVER_PORT) -> list[An
         return list(cursor.fetchall()) if cursor.with_rows else []
 
 
-async def router_address(kube: Kube) -> str:
+async def router_address(kube: Kube, name: str) -> str:
     async def look() -> str | None:
-        pods = await kube.list("pods", NAMESPACE, labels=f"component=mysqlrouter,{names.LABEL_CLUSTER}={NAME}")
+        pods = await kube.list("pods", NAMESPACE, labels=f"component=mysqlrouter,{names.LABEL_CLUSTER}={name}")
         ready = [pod for pod in pods if is_ready(pod)]
         return str(ready[0]["status"]["podIP"]) if len(pods) == len(ready) == 1 else None
 
     return str(await until(look, "one ready Router"))
 
 
-async def test_a_cluster_lives_through_everything(platform: Platform, kube: Kube) -> None:
+async def routed(kube: Kube, name: str, statement: str) -> list[Any]:
+    """Return what the primary answers by way of the Router: its port is closed whenever it knows of no primary."""
+    import mysql.connector
+
+    async def leads() -> str | None:
+        address = await router_address(kube, name)
+        with suppress(mysql.connector.Error):
+            rows(address, "DO 1", names.ROUTER_RW_PORT)
+            return address
+        return None
+
+    address = str(await until(leads, "a Router that leads to the primary"))
+    return rows(address, statement, names.ROUTER_RW_PORT)
+
+
+async def test_a_cluster_lives_through_everything(platform: Platform, kube: Kube, name: str) -> None:
     # Created while its operator is killed again and again: still one group, and whole.
-    await create(kube, 3)
+    await create(kube, name, 3)
     for pause in (1.5, 2.5, 1.5):
         await asyncio.sleep(pause)
         await kill_operator(platform)
-    pods = await until(lambda: whole(kube, 3), "3 servers in one group")
+    pods = await until(lambda: whole(kube, name, 3), "3 servers in one group")
     roles = sorted(pod["metadata"]["labels"][names.LABEL_ROLE] for pod in pods)
     assert roles == ["PRIMARY", "SECONDARY", "SECONDARY"]
     assert all(names.FINALIZER_MEMBER in pod["metadata"]["finalizers"] for pod in pods)
     (server_id, most) = rows(pods[2]["status"]["podIP"], "SELECT @@server_id, @@max_connections")[0]
     assert (server_id, most) == (1002, 123)
-    router = await router_address(kube)
     for statement in (
         "CREATE DATABASE kept",
         "CREATE TABLE kept.t (id INT PRIMARY KEY)",
         "INSERT INTO kept.t VALUES (7)",
     ):
-        rows(router, statement, names.ROUTER_RW_PORT)
+        await routed(kube, name, statement)
     ((process_file,),) = rows(pods[0]["status"]["podIP"], "SELECT @@pid_file")
     assert Path(process_file).exists()
 
@@ -162,7 +184,7 @@ async def test_a_cluster_lives_through_everything(platform: Platform, kube: Kube
         ((process_file,),) = rows(pod["status"]["podIP"], "SELECT @@pid_file")
         kill_server(process_file)
     await kill_operator(platform)
-    pods = await until(lambda: whole(kube, 3), "the group after the outage")
+    pods = await until(lambda: whole(kube, name, 3), "the group after the outage")
     for pod in pods:
         assert rows(pod["status"]["podIP"], "SELECT id FROM kept.t") == [(7,)]
         restarts = {item["name"]: item["restartCount"] for item in pod["status"]["containerStatuses"]}
@@ -173,32 +195,35 @@ async def test_a_cluster_lives_through_everything(platform: Platform, kube: Kube
     await kube.delete("pods", primary["metadata"]["name"], NAMESPACE)
 
     async def replaced() -> bool:
-        now = await whole(kube, 3)
+        now = await whole(kube, name, 3)
         return bool(now) and primary["metadata"]["uid"] not in {pod["metadata"]["uid"] for pod in now or []}
 
     await until(replaced, "the new pod in the group")
-    assert rows(router, "SELECT COUNT(*) FROM kept.t", names.ROUTER_RW_PORT) == [(1,)]
+    assert await routed(kube, name, "SELECT COUNT(*) FROM kept.t") == [(1,)]
 
     # One more server, and away again; its claim stays.
     for servers in (4, 3):
-        await kube.patch("innodbclusters", NAME, {"spec": {"instances": servers}}, NAMESPACE)
-        await until(lambda servers=servers: whole(kube, servers), f"{servers} servers")
+        await kube.patch("innodbclusters", name, {"spec": {"instances": servers}}, NAMESPACE)
+        await until(lambda servers=servers: whole(kube, name, servers), f"{servers} servers")
     claims = [claim["metadata"]["name"] for claim in await kube.list("persistentvolumeclaims", NAMESPACE)]
-    assert f"datadir-{NAME}-3" in claims
-    metadata = f"SELECT COUNT(*) FROM {SCHEMA}.instances"
-    await until(lambda: rows(router, metadata, names.ROUTER_RW_PORT) == [(3,)], "3 servers in the metadata")
+    assert f"datadir-{name}-3" in claims
+
+    async def noted() -> bool:
+        return await routed(kube, name, f"SELECT COUNT(*) FROM {SCHEMA}.instances") == [(3,)]
+
+    await until(noted, "3 servers in the metadata")
 
     # No Routers wanted: no Deployment.
-    await kube.patch("innodbclusters", NAME, {"spec": {"router": {"instances": 0}}}, NAMESPACE)
-    await until(lambda: gone(kube, "deployments", f"{NAME}-router"), "the end of the Routers")
+    await kube.patch("innodbclusters", name, {"spec": {"router": {"instances": 0}}}, NAMESPACE)
+    await until(lambda: gone(kube, "deployments", f"{name}-router"), "the end of the Routers")
 
     # Deleted: all that it owned goes, the claims stay.
-    await kube.delete("innodbclusters", NAME, NAMESPACE)
-    await until(lambda: gone(kube, "innodbclusters", NAME), "the end of the cluster")
+    await kube.delete("innodbclusters", name, NAMESPACE)
+    await until(lambda: gone(kube, "innodbclusters", name), "the end of the cluster")
     for resource in ("statefulsets", "services", "configmaps", "poddisruptionbudgets", "pods", "secrets"):
-        await until(lambda resource=resource: nothing_left(kube, resource), f"the end of its {resource}")
+        await until(lambda resource=resource: nothing_left(kube, name, resource), f"the end of its {resource}")
     claims = [claim["metadata"]["name"] for claim in await kube.list("persistentvolumeclaims", NAMESPACE)]
-    assert {f"datadir-{NAME}-{ordinal}" for ordinal in range(4)} <= set(claims)
+    assert {f"datadir-{name}-{ordinal}" for ordinal in range(4)} <= set(claims)
     assert len(operators(platform)) == 1
 
 
@@ -210,10 +235,10 @@ async def gone(kube: Kube, resource: str, name: str) -> bool:
     return False
 
 
-async def nothing_left(kube: Kube, resource: str) -> bool:
+async def nothing_left(kube: Kube, name: str, resource: str) -> bool:
     """Whether no object is left that the cluster owned."""
     return not any(
-        owner["kind"] == "InnoDBCluster" and owner["name"] == NAME
+        owner["kind"] == "InnoDBCluster" and owner["name"] == name
         for item in await kube.list(resource, NAMESPACE)
         for owner in item["metadata"].get("ownerReferences") or []
     )
