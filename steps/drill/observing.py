@@ -96,18 +96,23 @@ class Seen:
         """Return what was measured in lines of at most 56 columns, and what speaks against it."""
         v = self.verification
         told = [
-            f"longest time without a write: {self.write.longest:.3f} s",
+            f"longest time without a write: {_known(self.write_downtime)}",
             f"writes: {v.acknowledged} acknowledged, {'?' if self.lost is None else self.lost} lost, "
             f"{v.in_doubt} in doubt",
         ]
         if self.users is not None:
             earlier = self.users.spans["before"]
             told += [
-                f"longest time without a good answer: {self.users.downtime.longest:.3f} s",
+                f"longest time without a good answer: {_known(self.app_downtime)}",
                 f"the application: {self.users.failed} of {self.users.requests} requests failed",
             ]
             told += [f"  before: {earlier.failed} of {earlier.requests} failed already"] if earlier.failed else []
         return told + [f"not the whole truth: {hole}" for hole in self.holes]
+
+
+def _known(seconds: float | None) -> str:
+    """Return a downtime for people; that of a part only would pass for the whole."""
+    return "not known" if seconds is None else f"{seconds:.3f} s"
 
 
 def watched(kube: Kube, cluster: str, app_url: str | None, verify_tls: bool, *, measure: bool) -> Site | None:

@@ -43,6 +43,8 @@ def test_a_run_that_was_taken_up_knows_nothing_of_its_earlier_clients() -> None:
     found = seen().taken_up()
     assert found.lost is None and found.write_downtime is None and seen().write_downtime == 0.4
     assert any("earlier try" in line for line in found.lines())
+    assert "longest time without a write: 0.400 s" in seen().lines()
+    assert found.lines()[0] == "longest time without a write: not known", "that of the second try is not the run's"
 
 
 def test_what_users_felt_is_told_with_how_the_application_was_before() -> None:
@@ -50,7 +52,9 @@ def test_what_users_felt_is_told_with_how_the_application_was_before() -> None:
     later = [Request(1.0 + at / 10, 1.02 + at / 10, 503 if at < 5 else 200) for at in range(10)]
     found = replace(seen(), users=felt("http://shop/", [*begun, *later], 1.0, 2.0, 2.1))
     assert found.app_downtime == pytest.approx(0.5, abs=0.001) and found.taken_up().app_downtime is None
+    assert "longest time without a good answer: not known" in found.taken_up().lines()
     lines = found.lines()
+    assert "longest time without a good answer: 0.500 s" in lines
     assert "the application: 5 of 10 requests failed" in lines and "  before: 1 of 10 failed already" in lines
     assert all(len(line) <= 56 for line in lines) and seen().app_downtime is None
 
