@@ -19,6 +19,8 @@ from tiphys.local.settings import Settings
 
 CLUSTER = "little"
 MADE = (
+    "DROP SCHEMA IF EXISTS shop",  # of a first try
+    "DROP USER IF EXISTS seller",
     "CREATE SCHEMA shop",
     "CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(20), made DATETIME)",
     "INSERT INTO shop.item VALUES (1, 'one', UTC_TIMESTAMP()), (2, 'two', UTC_TIMESTAMP()), (3, 'drei', NULL)",
@@ -64,6 +66,8 @@ def backed(platform: Platform) -> Iterator[Backed]:
         for statement in MADE:
             query(connection, statement)
     about = {"name": f"{CLUSTER}-verify-queries"}
+    if platform.kube.find("configmaps", about["name"]):
+        platform.kube.delete("configmaps", about["name"])
     platform.kube.create(
         "configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"queries.yaml": QUERIES}}
     )
@@ -128,8 +132,8 @@ def test_a_flipped_byte_fails_and_names_the_file_before_anything_is_restored(
 
 
 def test_a_terminated_run_leaves_its_scratch_cluster_to_reap(platform: Platform, backed: Backed) -> None:
-    made = platform.tiphys("submit", "verify-backup", "-p", f"cluster={CLUSTER}", "-o", "json")
-    name = json.loads(made.stdout)["metadata"]["name"]
+    submitted = platform.tiphys("submit", "verify-backup", "-p", f"cluster={CLUSTER}", "-o", "json")
+    name = json.loads(submitted.stdout)["metadata"]["name"]
     limit = time.monotonic() + 120
     while not (found := platform.kube.all("innodbclusters", f"{SCRATCH_LABEL}={name}")):
         assert time.monotonic() < limit, platform.tiphys("logs", name).stdout
@@ -140,9 +144,10 @@ def test_a_terminated_run_leaves_its_scratch_cluster_to_reap(platform: Platform,
     spec = platform.kube.get("cronworkflows", "reap")["spec"]["workflowSpec"]
     # Its own schedule may have come first: then this one finds nothing to do.
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "spec": spec}
-    platform.kube.create("workflows", {**workflow, "metadata": {"name": "reap-now-scratch"}})
-    platform.tiphys("wait", "reap-now-scratch")
-    assert platform.kube.get("workflows", "reap-now-scratch")["status"]["phase"] == "Succeeded"
+    made = platform.kube.create("workflows", {**workflow, "metadata": {"generateName": "reap-now-"}})
+    reaper = made["metadata"]["name"]
+    platform.tiphys("wait", reaper)
+    assert platform.kube.get("workflows", reaper)["status"]["phase"] == "Succeeded"
     while left(platform):
         assert time.monotonic() < limit, left(platform)
         time.sleep(0.2)
