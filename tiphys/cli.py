@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -99,10 +100,21 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool)
         ctx.exit()
 
 
+class _Folder(click.Path):
+    """A folder that has a name: an empty one, of a shell variable that is not set, would be the current folder."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        if value == "":
+            self.fail("it is empty; name the platform's folder, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--home",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Folder(file_okay=False, path_type=Path),
     help="The platform's folder; wins over KUBECONFIG (default: TIPHYS_HOME, else the user's own data folder).",
 )
 @click.option(
@@ -114,8 +126,6 @@ def cli(home: Path | None) -> None:
     `tiphys up` starts a platform of your own: real MySQL servers, no Docker, no root.
     """
     if home is not None:
-        import os
-
         folder = home.expanduser().absolute()
         os.environ["TIPHYS_HOME"] = str(folder)
         # What is typed wins over what the shell has: a KUBECONFIG there may name a cluster that nobody means now.

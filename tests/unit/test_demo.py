@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,20 @@ def test_the_demo_leaves_a_platform_up_that_was_up(commands: list[str], tmp_path
     finally:
         os.close(handle)
     assert commands[0] == "up" and "down" not in commands
+
+
+def test_a_demo_that_is_told_to_end_stops_what_it_started(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = demo.tiphys
+
+    def told(*words: str, check: bool = True) -> int:
+        if words[0] == "trigger":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run(*words, check=check)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(demo, "tiphys", told)
+    assert CliRunner().invoke(demo.demo).exit_code == 143
+    assert commands == ["up", "submit", "submit", "down"] and signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from kubernetes import client, config
 from platform_help import PATIENCE, clean, eventually, free_network, free_port, new_home, running, tool
 
+from tiphys.cli import cli
 from tiphys.commands.platform import memory_warning
 from tiphys.local.client import Kube
 from tiphys.local.platform import addresses, bringing_up
@@ -21,7 +23,7 @@ from tiphys.local.platform.access import ensure_token
 from tiphys.local.platform.bringing_up import UpError, decide
 from tiphys.local.platform.processes import of_platform
 from tiphys.local.platform.readiness import Readiness
-from tiphys.local.platform.record import PartState, Record
+from tiphys.local.platform.record import PartState, Record, hold, is_up, stamp
 from tiphys.local.platform.status import duration
 from tiphys.local.platform.supervisor import part_environment
 from tiphys.local.settings import NAMESPACE, Settings
@@ -85,6 +87,27 @@ def test_up_status_down_up_again_and_purge(tmp_path: Path) -> None:
         clean(home)
 
 
+def test_a_platform_that_is_being_ended_is_waited_for(tmp_path: Path) -> None:
+    handle = hold(tmp_path)
+    assert handle is not None
+    said: list[str] = []
+
+    def ended() -> None:
+        said.append("waiting")
+        found = json.loads(tool(tmp_path, "status", "--json").stdout)
+        assert "it is being ended, as by `tiphys down`" in found["problems"]
+        os.close(handle)
+
+    record = Record(parts={"s3": PartState("running")})
+    record.save(tmp_path)
+    bringing_up.wait_for_end(tmp_path, ended)
+    assert not said and is_up(tmp_path)
+    record.parts["s3"].state = "stopping"
+    record.save(tmp_path)
+    bringing_up.wait_for_end(tmp_path, ended)
+    assert said == ["waiting"] and not is_up(tmp_path)
+
+
 def test_an_address_in_use_is_named_with_who_has_it(tmp_path: Path) -> None:
     network = free_network()
     script = (
@@ -111,11 +134,32 @@ def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
     assert "made by Tiphys 9.9 (format 99)" in refused.stderr and "--purge" in refused.stderr
 
 
-def test_purge_removes_nothing_that_is_not_a_platform(tmp_path: Path) -> None:
+def test_a_folder_with_somebodys_files_becomes_no_platform_and_is_not_purged(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
+    refused = tool(tmp_path, "up", "--network", str(free_network()), "--webhook-port", str(free_port()))
+    assert refused.returncode == 1 and "not a platform's (thesis.txt)" in refused.stderr
     refused = tool(tmp_path, "down", "--purge")
-    assert refused.returncode == 1 and "nothing was removed" in refused.stderr
-    assert (tmp_path / "thesis.txt").exists()
+    assert refused.returncode == 1 and "it has thesis.txt): nothing was removed" in refused.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(cli, ["--home", "", "down", "--purge"])
+    assert ran.exit_code == 2 and "it is empty" in ran.output and tmp_path.exists()
+
+
+def test_a_purge_of_a_link_empties_what_it_points_to_and_leaves_the_stamp_for_last(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs" / "engine.log").touch()
+    (folder / "elsewhere").symlink_to(tmp_path)
+    stamp(folder)
+    link.symlink_to(folder)
+    done = tool(link, "down", "--purge")
+    assert done.returncode == 0 and f"{link} itself stays" in done.stdout
+    assert list(folder.iterdir()) == [] and tmp_path.exists()
+    assert tool(folder, "down", "--purge").returncode == 0 and not folder.exists()
 
 
 @pytest.mark.parametrize("words", [("token",), ("kubeconfig",), ("statuss",), ("--home",)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +59,8 @@ def demo(keep: bool, rows: int, fault: str) -> None:
     was_up = is_up(default_home())
     key = uuid4().hex[:8]
     verdict = 1
+    # Told to end, as interrupted: what was started here is stopped.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         tiphys("up")
         tiphys("submit", "deploy-cluster", "-p", f"cluster={CLUSTER}", "-p", "servers=3", "-p", "routers=2", "--wait")
@@ -75,5 +78,6 @@ def demo(keep: bool, rows: int, fault: str) -> None:
             click.echo("\nThe platform is still up. See `tiphys status`; stop it with `tiphys down`.")
         else:
             tiphys("down", check=False)
+        signal.signal(signal.SIGTERM, before)
     click.echo(f"\nThe demo took {time.monotonic() - started:.0f} s.")
     sys.exit(verdict)

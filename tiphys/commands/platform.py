@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -43,6 +45,7 @@ def up(nodes: int | None, webhook_port: int | None, network: int | None, pre_sto
     home = default_home()
     _make_home(home)
     with locked(home / "run" / "up.lock"):
+        bringing_up.wait_for_end(home, lambda: click.echo(f"Waiting until the platform in {home} has ended", err=True))
         was_up = is_up(home)
         try:
             settings = bringing_up.decide(
@@ -131,7 +134,7 @@ def down(purge: bool) -> None:
     else:
         for line in asyncio.run(active_runs(Settings.load(home))) if is_up(home) else []:
             click.echo(line, err=True)
-        with LiveList([]) as live:
+        with _going_on(), LiveList([]) as live:
             # More than once, because an `up` that stood in line behind another may start it anew meanwhile.
             for _ in range(DOWN_TRIES):
                 if is_up(home):
@@ -149,6 +152,16 @@ def down(purge: bool) -> None:
         _purge(home)
 
 
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Say to a person who interrupts us that the platform's end is the supervisor's work, which goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("\nThe platform goes on ending; `tiphys status` shows how far it is.", err=True)
+        raise
+
+
 def _end_supervisor(home: Path, live: object) -> None:
     """Tell the supervisor to end the platform, and show how far it is."""
     from tiphys.local.platform.live import LiveList
@@ -161,7 +174,7 @@ def _end_supervisor(home: Path, live: object) -> None:
     if supervisor:
         send(supervisor, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_SECONDS
-    while (is_up(home) or (supervisor and is_alive(supervisor))) and time.monotonic() < deadline:
+    while (is_alive(supervisor) if supervisor else is_up(home)) and time.monotonic() < deadline:
         for name, part in Record.load(home).parts.items():
             if part.state in ("stopping", "stopped"):
                 live.show(name, Readiness(part.state, part.message if part.state == "stopping" else ""))
@@ -169,16 +182,28 @@ def _end_supervisor(home: Path, live: object) -> None:
 
 
 def _purge(home: Path) -> None:
-    """Remove the platform's folder, if it is one."""
+    """Remove the platform's folder, if it is one; of a link or a mount point, what is in it."""
+    from tiphys.local.platform.record import FILE_SYSTEMS_OWN, STAMP, foreign
+
     if not home.exists():
         return
-    if not (home / "made-by.json").exists():
-        if any(path.name != "run" for path in home.iterdir()):
-            raise click.ClickException(f"{home} is not the folder of a platform: nothing was removed")
-        shutil.rmtree(home)
-        return
-    shutil.rmtree(home)
-    click.echo(f"{home} is removed.")
+    if others := foreign(home):
+        raise click.ClickException(f"{home} is not the folder of a platform (it has {others}): nothing was removed")
+    files = [path for path in home.iterdir() if path.name != FILE_SYSTEMS_OWN]
+    # The stamp last: a purge that was cut off can be run again.
+    for path in sorted(files, key=lambda path: path.name == STAMP):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            raise click.ClickException(f"{error.filename} cannot be removed ({error.strerror})") from error
+    try:
+        home.rmdir()
+        click.echo(f"{home} is removed.")
+    except OSError as error:
+        click.echo(f"The platform's files are removed; {home} itself stays ({error.strerror}).")
 
 
 @click.command()

@@ -112,7 +112,8 @@ def taken(settings: Settings) -> list[str]:
             continue  # a part of our own that outlived its supervisor: the next supervisor ends it first
         option = "--webhook-port" if host == "127.0.0.1" else "--network"
         problems.append(
-            f"{host}:{port}, for {purpose}, cannot be had ({reason}{_holder(pid)}); choose another {option}"
+            f"{host}:{port}, for {purpose}, cannot be had ({reason}{_holder(pid)}); choose another by "
+            f"`tiphys up {option} N`, which is remembered"
         )
     return problems
 

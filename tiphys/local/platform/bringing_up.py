@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tiphys.local.client import AlreadyExists, ApiError, Kube
@@ -19,7 +20,7 @@ from tiphys.local.platform.access import ensure_webhook_secret, write_kubeconfig
 from tiphys.local.platform.fewer_nodes import retire
 from tiphys.local.platform.manifests import Applied, ManifestError, apply, base_folder, read_folder
 from tiphys.local.platform.readiness import Readiness, look
-from tiphys.local.platform.record import STATE_FORMAT, Record, is_up, stamp, stamped
+from tiphys.local.platform.record import STAMP, STATE_FORMAT, Record, foreign, is_up, stamp, stamped
 from tiphys.local.platform.supervisor import part_environment
 from tiphys.local.settings import NAMESPACE, Settings
 
@@ -53,7 +54,7 @@ def decide(saved: Settings, up: bool, **options: int | None) -> Settings:
     words = ", ".join(f"--{name.replace('_', '-')} {getattr(saved, name)}" for name in other)
     if up and other:
         raise UpError(f"the platform is up with {words}; run `tiphys down` first to change that")
-    if "network" in other and (saved.home / "made-by.json").exists():
+    if "network" in other and (saved.home / STAMP).exists():
         raise UpError(
             f"the platform in {saved.home} was made with --network {saved.network}, and its objects hold those "
             "addresses; keep the number, or run `tiphys down --purge` first, which removes its clusters and backups"
@@ -67,12 +68,18 @@ def check(settings: Settings) -> None:
     """Check that a platform that is down can be brought up.
 
     Raises:
-        UpError: this is not Linux, its files are of another format, or an address is in use.
+        UpError: this is not Linux, its folder is somebody else's, its files are of another format, or an address
+            is in use.
     """
     if sys.platform != "linux":
         raise UpError(
             f"the local platform runs on Linux only (this is {sys.platform}): it needs the whole loopback range "
             "and /proc. Use a Linux machine, or a cluster with Argo"
+        )
+    if others := foreign(settings.home):
+        raise UpError(
+            f"{settings.home} has files that are not a platform's ({others}), and `tiphys down --purge` would remove "
+            "them; name a new or an empty folder by --home or TIPHYS_HOME"
         )
     form, version = stamped(settings.home)
     if form != STATE_FORMAT:
@@ -82,6 +89,17 @@ def check(settings: Settings) -> None:
         )
     if problems := addresses.taken(settings):
         raise UpError(". ".join(problems))
+
+
+def wait_for_end(home: Path, say: Callable[[], None]) -> None:
+    """Wait until a platform that is being ended is down: a `tiphys down` that was interrupted goes on by itself."""
+    deadline = time.monotonic() + SECONDS
+    told = False
+    while is_up(home) and Record.load(home).ending and time.monotonic() < deadline:
+        if not told:
+            say()
+            told = True
+        time.sleep(0.1)
 
 
 def start_supervisor(settings: Settings) -> None:

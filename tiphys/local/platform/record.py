@@ -69,6 +69,11 @@ class Record:
         """Write the record into the platform's folder."""
         write_whole(_file(home), json.dumps(asdict(self), indent=1) + "\n")
 
+    @property
+    def ending(self) -> bool:
+        """Whether it has begun to end the platform."""
+        return any(part.state in ("stopping", "stopped") for part in self.parts.values())
+
     @classmethod
     def load(cls, home: Path) -> Record:
         """Read the record; an empty one if there never was a supervisor."""
@@ -120,15 +125,30 @@ def is_up(home: Path) -> bool:
         os.close(handle)
 
 
+STAMP = "made-by.json"
+"""The file that makes a folder a platform's."""
+FILE_SYSTEMS_OWN = "lost+found"
+_BEFORE_STAMP = ("run", "platform.json", FILE_SYSTEMS_OWN)
+"""What a folder may have before it is a platform's: an `up` that was refused leaves it, or a file system has it."""
+
+
+def foreign(home: Path) -> str:
+    """Name some of what is in a folder that is not a platform's; nothing where it is one, or empty, or missing."""
+    if not home.exists() or (home / STAMP).exists():
+        return ""
+    others = sorted(path.name for path in home.iterdir() if path.name not in _BEFORE_STAMP)
+    return ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+
+
 def stamp(home: Path) -> None:
     """Note in the platform's folder which version made its files."""
-    write_whole(home / "made-by.json", json.dumps({"format": STATE_FORMAT, "version": tool_version()}) + "\n")
+    write_whole(home / STAMP, json.dumps({"format": STATE_FORMAT, "version": tool_version()}) + "\n")
 
 
 def stamped(home: Path) -> tuple[int, str]:
     """Return the format and the version that made the platform's files; ours if there are none yet."""
     try:
-        values = json.loads((home / "made-by.json").read_text())
+        values = json.loads((home / STAMP).read_text())
         return int(values["format"]), str(values["version"])
     except FileNotFoundError:
         return STATE_FORMAT, tool_version()

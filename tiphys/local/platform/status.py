@@ -47,6 +47,8 @@ async def gather(settings: Settings) -> dict[str, Any]:
             )
         return found
     record = Record.load(settings.home)
+    if record.ending:
+        found["problems"].append("it is being ended, as by `tiphys down`")
     found["uptimeSeconds"] = round(time.time() - record.started, 1)
     found["version"] = record.version
     s3 = State.load(settings.home)
