@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from tiphys.cli import cli
 from tiphys.local.client import Kube
 from tiphys.local.platform.access import write_kubeconfig
 from tiphys.local.settings import Settings
+from tiphys.runs import reports
 
 REAL_DRILL = Path(__file__).parents[2] / "manifests/base/workflows/failover-drill.yaml"
 STARTED, ENDED = "2026-11-21T12:00:00Z", "2026-11-21T12:01:05Z"
@@ -354,6 +356,21 @@ def test_a_report_that_is_not_there_says_so(platform: Settings) -> None:
     put_run(platform, "no-report", "Failed", [])
     done = call(platform, "report", "no-report")
     assert done.returncode == 1 and "has no report: it is Failed; see `tiphys logs no-report`" in done.stderr
+
+
+def test_a_report_that_cannot_be_written_is_a_sentence(
+    platform: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = node("written", outputs={"artifacts": [{"name": "report", "s3": {"key": "runs/written/report.html"}}]})
+    put_run(platform, "written", "Succeeded", [page])
+    monkeypatch.setattr(reports, "bucket_of", lambda _: nullcontext())
+    done = call(platform, "report", "written", "--out", "/proc/nowhere")
+    assert done.returncode == 1 and "/proc/nowhere cannot be written" in done.stderr and "by --out" in done.stderr
+
+    (tmp_path / "report.html").write_text("the page")
+    monkeypatch.setattr(reports, "fetch", lambda *_: [tmp_path / "report.html"])
+    done = call(platform, "report", "written", "--html", "/proc/nowhere.html")
+    assert done.returncode == 1 and "/proc/nowhere.html cannot be written" in done.stderr and "by --html" in done.stderr
 
 
 def test_logs_of_a_pod_that_is_gone_say_so(platform: Settings) -> None:

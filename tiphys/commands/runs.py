@@ -221,7 +221,7 @@ def report(cluster: Cluster, name: str, out: Path | None, as_json: bool, html: P
     """Fetch the report of run NAME."""
     import shutil
 
-    from tiphys.runs.reports import fetch
+    from tiphys.runs.reports import fetch, written
 
     run = cluster.workflow(name)
     paths = {path.name: path for path in fetch(cluster, run, out or Path("out") / name)}
@@ -230,8 +230,9 @@ def report(cluster: Cluster, name: str, out: Path | None, as_json: bool, html: P
         return
     page = _named(paths, "report.html")
     if html:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        page = Path(shutil.copyfile(page, html))
+        with written("--html"):
+            html.parent.mkdir(parents=True, exist_ok=True)
+            page = Path(shutil.copyfile(page, html))
     _print_summary(run, leave_out=("report",))
     for path in [page, *(path for path in paths.values() if path.suffix != ".html")]:
         click.echo(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -40,11 +42,23 @@ def artifacts(workflow: Object) -> list[Artifact]:
     return [found[file] for file in sorted(found)]
 
 
+@contextmanager
+def written(option: str) -> Iterator[None]:
+    """Turn what the system says to the writing of a file into a sentence that names the option for another place."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename2 or error.filename
+        raise ToolError(
+            f"{where or 'the report'} cannot be written ({error.strerror or error}); name another place by {option}"
+        ) from error
+
+
 def fetch(cluster: Cluster, workflow: Object, folder: Path) -> list[Path]:
     """Fetch a run's report into a folder; return the files.
 
     Raises:
-        ToolError: if the run has none, or S3 does not give it.
+        ToolError: if the run has none, S3 does not give it, or it cannot be written.
     """
     name = workflow["metadata"]["name"]
     wanted = artifacts(workflow)
@@ -52,13 +66,15 @@ def fetch(cluster: Cluster, workflow: Object, folder: Path) -> list[Path]:
         phase = phase_of(workflow)
         hint = f"it is {phase}; see `tiphys logs {name}`"
         raise ToolError(f"run {name} has no report: {hint}")
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with bucket_of(cluster) as bucket:
+    with bucket_of(cluster) as bucket, written("--out"):
+        folder.mkdir(parents=True, exist_ok=True)
         for artifact in wanted:
             path = folder / artifact.file
             try:
                 bucket.client.download_file(artifact.bucket or bucket.name, artifact.key, str(path))
+            except OSError:
+                raise
             except Exception as error:  # boto3's errors share no narrower base
                 raise ToolError(
                     f"S3 did not give {artifact.key}: {error}; was it deleted, or is S3 down? `tiphys status`"
