@@ -46,6 +46,27 @@ def why_not_ready(pod: Object) -> str:
     return f"is {status.get('phase', 'Pending')}" + (f", not yet {', '.join(unmet)}" if unmet else "")
 
 
+def stuck(pod: Object) -> str:
+    """Return which container of a pod is tried again and again, and how it ended last; empty where none is."""
+    if is_ready(pod) or is_going(pod):
+        return ""
+    status = pod.get("status", {})
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    for one in containers:
+        state = (one.get("state") or {}).get("waiting") or {}
+        if not str(state.get("reason") or "").endswith("BackOff"):
+            continue
+        told = f"container {one['name']} waits: {state['reason']} {state.get('message', '')}".strip()
+        if not (ended := (one.get("lastState") or {}).get("terminated")):
+            return told
+        said = f" ({words})" if (words := str(ended.get("message") or "").strip()) else ""
+        return (
+            f"{told}; restarts: {one.get('restartCount', 0)}, last exit code {ended.get('exitCode')}{said}: "
+            f"kubectl logs {name_of(pod)} -c {one['name']} --previous"
+        )
+    return ""
+
+
 def _condition(pod: Object, kind: str) -> dict[str, Any]:
     found = [c for c in pod.get("status", {}).get("conditions") or [] if c.get("type") == kind]
     return dict(found[0]) if found else {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from steps.errors import Temporary, TimedOut
 from steps.kube.client import Kube, Object
-from steps.kube.pods import is_ready, name_of, why_not_ready
+from steps.kube.pods import is_ready, name_of, stuck, why_not_ready
 from steps.log import log
 from steps.mysql.connection import Credentials
 from steps.mysql.topology import Topology, judge, read_views, server_addresses
@@ -49,7 +49,7 @@ class Sight:
     def obstacles(self) -> list[str]:
         """Return what holds each pod that is not ready, and each server that gave no view."""
         pods = [*self.servers, *self.routers]
-        found = [f"pod {name_of(pod)} {reason}" for pod in pods if (reason := why_not_ready(pod))]
+        found = [f"pod {name_of(pod)} {reason}" for pod in pods if (reason := stuck(pod) or why_not_ready(pod))]
         held = {name_of(pod) for pod in pods if not is_ready(pod)}
         return found + [
             f"server {pod} gives no view: {reason}"
@@ -91,7 +91,7 @@ def wait_until(
     Raises:
         TimedOut: the deadline passed; the message has what was missing and which pods hold it up.
     """
-    started, said = time.monotonic(), ""
+    started, said, known = time.monotonic(), "", set[str]()
     sight: Sight | None = None
     while True:
         try:
@@ -104,6 +104,10 @@ def wait_until(
         if missing != said:
             log("waiting", goal=what, missing=missing, seconds=round(time.monotonic() - started, 1))
             said = missing
+        for pod in [*sight.servers, *sight.routers] if sight else []:
+            if name_of(pod) not in known and (why := stuck(pod)):
+                log("stuck", pod=name_of(pod), why=why)
+                known.add(name_of(pod))
         if time.monotonic() >= deadline:
             obstacles = sight.obstacles() if sight else []
             raise TimedOut(

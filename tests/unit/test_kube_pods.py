@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steps.kube.pods import is_ready, why_not_ready
+from steps.kube.pods import is_ready, stuck, why_not_ready
 
 
 def pod(**status: Any) -> dict[str, Any]:
@@ -52,3 +52,19 @@ def test_a_gate_that_is_not_met() -> None:
     conditions = [condition("Ready", "False"), condition("mysql.oracle.com/ready", "False")]
     held = pod(phase="Running", containerStatuses=[running], conditions=conditions)
     assert why_not_ready(held) == "is Running, not yet Ready, mysql.oracle.com/ready"
+
+
+def test_a_container_that_is_tried_again_and_again_is_told_with_its_last_end() -> None:
+    image = {"name": "mysql", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    held = pod(phase="Pending", containerStatuses=[image])
+    assert stuck(held) == "container mysql waits: ImagePullBackOff no such image"
+    crash = {"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 2, "message": "no space left\n"}}
+    init = {"name": "initconf", "restartCount": 4, "state": crash[0], "lastState": crash[1]}
+    assert stuck(pod(initContainerStatuses=[init])) == (
+        "container initconf waits: CrashLoopBackOff; restarts: 4, last exit code 2 (no space left): "
+        "kubectl logs demo-0 -c initconf --previous"
+    )
+    starting = {"name": "mysql", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    assert stuck(pod(containerStatuses=[starting])) == "" == stuck(READY)
+    going = {**held, "metadata": {"name": "demo-0", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert stuck(going) == ""
