@@ -94,6 +94,8 @@ def set_config(
         raise
     log("plan", cluster=cluster, changes=_changes(seen.plan), restarts=seen.plan.restarts)
     planned = _outputs(seen, told(seen, [*guards, *seen.against], cluster)) if dry_run else None
+    if planned is not None and (guards or seen.against):
+        planned = replace(planned, changed="")  # what is refused changes nothing
     if guards:
         raise Refused.because([*guards, *forbidden(asked or [])], planned)
     if seen.against:

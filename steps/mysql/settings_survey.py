@@ -65,7 +65,6 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         wanted = [one for one in asked if not forbidden([one])]
         against += forbidden(asked) + too_big(sight.servers, wanted)
         against += not_by_default(wanted, settings_files.of_operator(kube, cluster))
-        after = to_set(files, wanted)
         notes += warnings(wanted)
     servers, answers, sources = list[Server](), {}, {}
     for pod, address in server_addresses(sight.servers).items():
@@ -84,6 +83,8 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
         if no:
             whose = "" if len(no) == len(said) else f" (says {', '.join(no)})"
             against += [f"{why}{whose}" for why in sorted(set(no.values()))]
+            if all(one.name not in server.settings for server in servers):
+                continue  # unknown to all: it has no kind, and no place in a plan
         taken.append(one)
         dynamic[one.name] = all(answer.dynamic for answer in said.values())
     if asked is None:
@@ -92,6 +93,8 @@ def survey(kube: Kube, sight: Sight, credentials: Credentials, asked: Sequence[S
             "its pod is new"
             for name in dropped
         ]
+    else:
+        after = to_set(files, taken)
     notes += [
         f"{one.name}: a container that starts again in its pod reads the pod's old copy of the ConfigMap, and may have "
         "that value again; rolling-restart with method=pod makes every pod anew"

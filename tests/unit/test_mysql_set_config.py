@@ -249,6 +249,9 @@ def test_all_that_speaks_against_settings_is_told_at_once(pods: Pods) -> None:
     for text in (" ".join(dry.value.outputs.summary.split()), str(raised.value)):
         for why in ("server_id must not", "did you mean max_connections?", "sql_mode=NONSENSE", "keep clients out"):
             assert why in text, (why, text)
+    assert dry.value.outputs.changed == "", "of what is refused nothing is changed"
+    shown = [line.split()[0] for line in dry.value.outputs.summary.splitlines()]
+    assert "long_query_time" in shown and "max_conections" not in shown, "what no server knows has no kind"
     assert everything(pods) == before
 
 
