@@ -59,6 +59,8 @@ def stuck(pod: Object) -> str:
         told = f"container {one['name']} waits: {state['reason']} {state.get('message', '')}".strip()
         if not (ended := (one.get("lastState") or {}).get("terminated")):
             return told
+        if not ended.get("exitCode"):
+            continue  # it was told to end, and its kubelet lets it wait
         said = f" ({words})" if (words := str(ended.get("message") or "").strip()) else ""
         return (
             f"{told}; restarts: {one.get('restartCount', 0)}, last exit code {ended.get('exitCode')}{said}: "

@@ -64,6 +64,8 @@ def test_a_container_that_is_tried_again_and_again_is_told_with_its_last_end() -
         "container initconf waits: CrashLoopBackOff; restarts: 4, last exit code 2 (no space left): "
         "kubectl logs demo-0 -c initconf --previous"
     )
+    told_to_end = {"name": "mysql", "state": crash[0], "lastState": {"terminated": {"exitCode": 0}}}
+    assert stuck(pod(containerStatuses=[told_to_end])) == "", "a rolling restart with method=server"
     starting = {"name": "mysql", "state": {"waiting": {"reason": "ContainerCreating"}}}
     assert stuck(pod(containerStatuses=[starting])) == "" == stuck(READY)
     going = {**held, "metadata": {"name": "demo-0", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
