@@ -99,6 +99,11 @@ class Story:
             self.seen = seen.taken_up() if self.taken_up else seen
         return self.seen
 
+    def complete(self) -> None:
+        """Count in, once nothing is left to restart, whom the try before had stopped and who came back meanwhile."""
+        if self.taken_up:
+            self.before += tuple(pod for pod in self.plan.order if pod not in self.done_now)
+
     def tell(self, progress: Progress) -> None:
         """Log a progress, and remember what was finished."""
         details = {"number": f"{progress.number}/{progress.of}"} if progress.number else {}
@@ -122,9 +127,9 @@ class Story:
 
     def summary(self) -> str:
         """Return lines of at most `WIDTH` columns."""
-        of = len(self.plan.order) + len(self.before)
+        of = len({*self.plan.order, *self.before})
         lines = [f"{self.cluster}: {len(self.restarted)} of {of} restarted (method {self.plan.method})"]
-        lines += [f"  {pod} had been restarted before" for pod in self.plan.done]
+        lines += [f"  {pod} had been restarted before" for pod in dict.fromkeys([*self.plan.done, *self.before])]
         for one in self.done:
             moved = one.kind == "switched"
             what = f"primary {one.was} -> {one.pod}" if moved else f"{one.pod} restarted ({one.was})"
@@ -242,6 +247,7 @@ def _measured(
             with suppress(StepError):
                 story.measure()
         raise
+    story.complete()
     seen = story.measure()
     if seen is not None and seen.lost:
         lost = count(seen.lost, "acknowledged write")

@@ -19,6 +19,7 @@ from steps.errors import BadParameters
 from steps.kube.client import Kube
 from steps.mysql import switch_primary
 from steps.mysql.connection import Credentials
+from steps.mysql.restart import Progress
 from steps.mysql.restart_plan import Method, Plan
 from steps.mysql.rolling_restart import Story
 from steps.mysql.switch_plan import Choice
@@ -78,6 +79,20 @@ def test_a_restart_that_was_cut_off_gives_no_number_for_the_whole(taken_up: bool
     found = story.measure()
     assert found is not None and found is story.seen
     assert (found.write_downtime, found.lost) == ((None, None) if taken_up else (0.4, 0))
+
+
+@pytest.mark.parametrize("taken_up", [False, True])
+def test_who_came_back_after_the_first_try_had_stopped_it_was_restarted_by_the_run(taken_up: bool) -> None:
+    plan = Plan(("demo-2", "demo-0"), "demo-1", ("demo-1",), Method.POD, {"demo-2": 630, "demo-0": 630})
+    story = Story("demo", plan, datetime.now(UTC), ("demo-1",), taken_up=taken_up)
+    story.tell(Progress("restarted", "demo-2", "secondary", 1, 1, 9.0))
+    assert "demo: 2 of 3 restarted" in story.summary() and story.restarted == ["demo-1", "demo-2"]
+    story.complete()
+    assert story.restarted == (["demo-1", "demo-0", "demo-2"] if taken_up else ["demo-1", "demo-2"])
+    lines = story.summary().splitlines()
+    assert lines[0] == f"demo: {3 if taken_up else 2} of 3 restarted (method pod)"
+    assert lines.count("  demo-1 had been restarted before") == 1
+    assert ("  demo-0 had been restarted before" in lines) is taken_up
 
 
 @pytest.mark.parametrize(("ready", "said"), [(True, "1 ready Router led there"), (False, "no Router was ready")])
