@@ -242,7 +242,8 @@ class Writes:
         marks = [at for _, at in self._begun] or [started]
         ends = [*marks[1:], until]
         of = {
-            name: downtime(acknowledged, started, at, end) for (name, at), end in zip(self._begun, ends, strict=False)
+            name: downtime(acknowledged, started, at, end, calm_until=marks[0])
+            for (name, at), end in zip(self._begun, ends, strict=False)
         }
         write = downtime(acknowledged, started, marks[0], until)
         stalled = sum(stall.overlap(marks[0], until) for stall in self._heartbeat.stalls)

@@ -73,7 +73,13 @@ def normal_spacing(acknowledged: Iterable[float], before: float) -> float:
     return statistics.median(gaps) if gaps else 0.0
 
 
-def downtime(acknowledged: Iterable[float], observed_from: float, fault_at: float, observed_until: float) -> Downtime:
+def downtime(
+    acknowledged: Iterable[float],
+    observed_from: float,
+    fault_at: float,
+    observed_until: float,
+    calm_until: float | None = None,
+) -> Downtime:
     """Return the downtime after `fault_at`; see the module for every definition.
 
     Args:
@@ -81,9 +87,10 @@ def downtime(acknowledged: Iterable[float], observed_from: float, fault_at: floa
         observed_from: when the clients started; stands for the last acknowledgement where there is none.
         fault_at: when the fault was injected.
         observed_until: when the clients were stopped.
+        calm_until: until when all was well, which gives the normal spacing, if that is not `fault_at`.
     """
     times = sorted(at for at in acknowledged if observed_from <= at <= observed_until)
-    spacing = normal_spacing(times, fault_at)
+    spacing = normal_spacing(times, fault_at if calm_until is None else calm_until)
     edges = [(at, False) for at in (observed_from, *times)] + [(observed_until, True)]
     stretches = [
         Outage(start, end, max(0.0, end - start - spacing), still_open)

@@ -58,3 +58,10 @@ def test_order_does_not_matter_and_answers_after_the_end_do_not_count() -> None:
 def test_the_normal_spacing_is_the_median_before_the_fault() -> None:
     assert normal_spacing([0.0, 0.01, 0.02, 0.03, 1.0, 9.0], 1.0) == pytest.approx(0.01)
     assert normal_spacing([0.5], 1.0) == 0.0
+
+
+def test_a_part_is_never_longer_without_an_acknowledgement_than_the_whole_of_it() -> None:
+    times = [*ticks(0, 5, 0.1), *ticks(5, 8), *ticks(9, 12)]
+    whole, part = downtime(times, 0.0, 5.0, 12.0), downtime(times, 0.0, 7.0, 12.0, calm_until=5.0)
+    assert part == whole
+    assert downtime(times, 0.0, 7.0, 12.0).longest > whole.longest, "what is measured in the midst of it is not calm"
