@@ -103,6 +103,53 @@ def test_a_blocked_group_of_real_servers_takes_writes_again(tmp_path: Path, monk
         assert rows(servers[0], "SELECT @@group_replication_force_members") == [("",)]
 
 
+def test_a_server_that_was_told_whom_to_force_starts_in_a_group_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [f"127.{os.getpid() % 60 + 140}.5.{n + 1}" for n in range(2)]
+    admin, recovery = Account(ROOT.user, ROOT.password), Account(REPLICATION.user, REPLICATION.password)
+    with mysql_group(tmp_path, addresses) as (left, dead):
+        for module in (quorum, group):
+            monkeypatch.setattr(module, "seeds", lambda _: f"127.0.0.1:{left.group_port}")
+        monkeypatch.setattr(quorum, "_clear", lambda *_: None)  # as where the operator is killed in between
+        dead.kill()
+        for _ in range(600):
+            try:
+                quorum.force_quorum(left.address, admin)
+                break
+            except GroupError:  # it has not noticed yet
+                time.sleep(0.1)
+        forced = "SELECT @@group_replication_force_members"
+        assert rows(left, forced) == [(f"127.0.0.1:{left.group_port}",)]
+        group.leave(left.address, admin)
+        ((name,),) = rows(left, "SELECT @@group_replication_group_name")
+        group.bootstrap(left.address, admin, recovery, name)
+        assert rows(left, forced) == [("",)]
+
+
+def test_a_server_that_is_just_told_something_else_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, told = [SqlError("This option cannot be set while ...", errno=3724)] * 2, list[str]()
+
+    class Server:
+        def __init__(self, *_: str, address: str) -> None:
+            pass
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def run(self, statement: str) -> None:
+            told.append(statement)
+            if busy:
+                raise busy.pop()
+
+    monkeypatch.setattr(quorum, "Session", Server)
+    quorum._clear("127.0.0.1", Account("admin", ""))
+    assert told == [group.NOBODY_FORCED] * 3
+
+
 # Who comes back into what is left, and what if nobody can
 
 HALF = [member(0, inside(0, peers(0, m0="ONLINE"))), member(1, outside(1)), member(2, outside(2))]

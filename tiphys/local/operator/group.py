@@ -26,6 +26,8 @@ CLONE_BYTES = 256 * 1024 * 1024
 
 SINGLE, CHECKS = "group_replication_single_primary_mode", "group_replication_enforce_update_everywhere_checks"
 MODE = f"SELECT @@GLOBAL.{SINGLE}, @@GLOBAL.{CHECKS}"
+NOBODY_FORCED = "SET GLOBAL group_replication_force_members=''"
+"""A server whose quorum was once forced, and still has the value, does not start in a group again."""
 
 _NEVER = 9223372036854775807
 
@@ -37,7 +39,7 @@ class GroupError(Exception):
 def _prepare(session: Session, recovery: Account, places: str) -> None:
     """Make a server ready to start: whatever an earlier attempt left is undone first."""
     # An operator that was killed between ON and OFF would turn the next join into a second bootstrap.
-    session.run("SET GLOBAL group_replication_bootstrap_group=OFF")
+    session.run("SET GLOBAL group_replication_bootstrap_group=OFF", NOBODY_FORCED)
     # Stored, so that the member can come back by itself when it was expelled.
     session.rows(
         "CHANGE REPLICATION SOURCE TO SOURCE_USER=%s, SOURCE_PASSWORD=%s FOR CHANNEL 'group_replication_recovery'",

@@ -8,14 +8,17 @@ they cannot join it again by themselves. It gets there when a server of the clus
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from tiphys.local.operator.accounts import Account
 from tiphys.local.operator.decide import seeds
 from tiphys.local.operator.diagnose import Diagnosis
-from tiphys.local.operator.group import START_SECONDS, GroupError
+from tiphys.local.operator.group import NOBODY_FORCED, START_SECONDS, GroupError
 from tiphys.local.operator.member import IN_GROUP, Member
-from tiphys.local.operator.sql import Session
+from tiphys.local.operator.sql import Session, SqlError
+
+CLEAR_SECONDS = 30.0
 
 
 def choose_survivor(members: Sequence[Member], diagnosis: Diagnosis) -> Member | None:
@@ -57,8 +60,28 @@ def force_quorum(address: str, admin: Account) -> None:
         try:
             session.rows("SET GLOBAL group_replication_force_members=%s", (seeds(reached),))
         finally:
-            # It would be taken for the next view, too.
-            session.rows("SET GLOBAL group_replication_force_members=''")
+            _clear(address, admin)
+
+
+def _clear(address: str, admin: Account) -> None:
+    """Take the forced members away again: a server that still has some refuses its next START GROUP_REPLICATION.
+
+    Asked more than once, and in a session of its own: while the server is told anything else of its group it refuses,
+    and the forcing may have outlasted its session.
+
+    Raises:
+        SqlError: it refused to the end.
+    """
+    deadline = time.monotonic() + CLEAR_SECONDS
+    while True:
+        try:
+            with Session(admin.user, admin.password, address=address) as session:
+                session.run(NOBODY_FORCED)
+                return
+        except SqlError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def stuck_text(status: str) -> str:
