@@ -25,8 +25,8 @@ S3_SECONDS = 660.0
 """Longer than versitygw's build may take before another server stands in."""
 
 
-NEEDS_S3 = ("backup", "restore", "game_day")
-"""Words in the names of tests whose steps talk to S3 themselves."""
+NEEDS_S3 = ("backup", "chaos", "restore", "game_day")
+"""Words in the names of tests whose steps talk to S3 themselves, or whose runs may not wait until it is built."""
 
 
 def _needs_s3(path: Path) -> bool:
