@@ -32,11 +32,11 @@ def why_not_ready(pod: Object) -> str:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return f"has no node: {scheduled.get('message') or scheduled.get('reason')}"
-    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    containers = _containers(status)
     for container in containers:
         state = container.get("state") or {}
         if (waiting := state.get("waiting")) and waiting.get("reason") != "PodInitializing":
-            return f"container {container['name']} waits: {waiting.get('reason')} {waiting.get('message', '')}".strip()
+            return _waits(container)
         if (ended := state.get("terminated")) and ended.get("exitCode"):
             return f"container {container['name']} ended with exit code {ended['exitCode']}"
     for container in containers:
@@ -50,13 +50,11 @@ def stuck(pod: Object) -> str:
     """Return which container of a pod is tried again and again, and how it ended last; empty where none is."""
     if is_ready(pod) or is_going(pod):
         return ""
-    status = pod.get("status", {})
-    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    for one in containers:
-        state = (one.get("state") or {}).get("waiting") or {}
-        if not str(state.get("reason") or "").endswith("BackOff"):
+    for one in _containers(pod.get("status", {})):
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        if not str(waiting.get("reason") or "").endswith("BackOff"):
             continue
-        told = f"container {one['name']} waits: {state['reason']} {state.get('message', '')}".strip()
+        told = _waits(one)
         if not (ended := (one.get("lastState") or {}).get("terminated")):
             return told
         if not ended.get("exitCode"):
@@ -67,6 +65,15 @@ def stuck(pod: Object) -> str:
             f"kubectl logs {name_of(pod)} -c {one['name']} --previous"
         )
     return ""
+
+
+def _containers(status: Object) -> list[Object]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _waits(container: Object) -> str:
+    waiting = container["state"]["waiting"]
+    return f"container {container['name']} waits: {waiting.get('reason')} {waiting.get('message', '')}".strip()
 
 
 def _condition(pod: Object, kind: str) -> dict[str, Any]:
